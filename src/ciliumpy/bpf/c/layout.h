@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one home of every map layout and of the event record.
+ *
+ * User space reads these structs from the object's BTF (bpf/btf.py) and never keeps a copy. A map's name ends in the
+ * version of its layout: a struct that changes gets a new name. Names have at most 15 characters, because the kernel
+ * cuts them there. Fields are in host byte order unless the name or a comment says otherwise; addresses are in network
+ * order, 16 bytes, IPv4 as ::ffff:a.b.c.d.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#ifndef VECTOR_BITS
+#define VECTOR_BITS 1024 /* selectors a node can have in use; a second object is built with 4,096 */
+#endif
+#define VECTOR_WORDS (VECTOR_BITS / 64)
+#define CLASS_LEVELS 16
+#define RANGE_ENTRIES 64
+#define EVENT_RINGS 16
+#define MAX_ENDPOINTS 4096 /* slots; slot 0 is never an endpoint. An endpoint's id is its slot. */
+
+struct addr {
+	__u8 b[16];
+};
+
+/* ---- endpoints ------------------------------------------------------------------------------------------------- */
+
+enum endpoint_flags {
+	ENDPOINT_READY = 1 << 0,	   /* complete: packets from and to it may be judged */
+	ENDPOINT_ENFORCE_INGRESS = 1 << 1, /* some rule selects it: its set is asked */
+	ENDPOINT_ENFORCE_EGRESS = 1 << 2,
+	ENDPOINT_SAME_NETNS = 1 << 3, /* lives in the node's own namespace: redirect, not redirect_peer */
+};
+
+/* cp_endpoint_v1: ARRAY, slot -> endpoint. Generation 0 is an empty slot. */
+struct endpoint {
+	__u32 ifindex;	  /* host side of the veth */
+	__u32 generation; /* grows by one each time the slot is given out */
+	__u32 identity;
+	__u32 policy_set; /* key of cp_set_v1; 0 = none known: enforced directions drop */
+	__u32 flags;	  /* enum endpoint_flags */
+	__u8 mac[6];	  /* the pod's */
+	__u8 host_mac[6]; /* the host side's, what the pod sees as its gateway */
+	struct addr ip4;  /* ::ffff:a.b.c.d, or all zero */
+	struct addr ip6;  /* or all zero */
+	__u32 peer_ifindex;
+	__u32 pad;
+};
+
+/* cp_local_v1: HASH, address of a local pod -> its slot. */
+struct local_target {
+	__u32 slot;
+	__u32 generation;
+};
+
+/* cp_link_v1: HASH, ifindex of a pod's host side -> its slot (one program instance serves every pod). */
+
+/* cp_epoch_v1: ARRAY of u64; only ever grows, 0 is never valid. */
+enum epoch_index {
+	EPOCH_GLOBAL = 0, /* ipcache, routes, devices, vectors of living identities */
+	EPOCH_COUNT = 8,
+};
+/* cp_epepoch_v1: ARRAY of u64, slot -> epoch of that endpoint (its policy set, its identity, its being there). */
+
+/* ---- ipcache --------------------------------------------------------------------------------------------------- */
+
+enum ipcache_flags {
+	IPCACHE_TUNNEL = 1 << 0, /* behind the tunnel endpoint */
+	IPCACHE_HOST = 1 << 1,	 /* this node's own address */
+	IPCACHE_NODE = 1 << 2,	 /* another node's address */
+};
+
+/* cp_iphost_v1: HASH, struct addr -> ipcache_entry: addresses (/32, /128). Asked first. */
+/* cp_ipcidr_v1: LPM_TRIE, NO_PREALLOC: prefixes. prefixlen counts over the 16 bytes: 10.0.0.0/8 is 96 + 8. */
+struct ipcache_prefix {
+	__u32 prefixlen;
+	struct addr addr;
+};
+
+struct ipcache_entry {
+	__u32 identity;
+	__u32 flags;	    /* enum ipcache_flags */
+	struct addr tunnel; /* node to send to, or all zero */
+};
+
+/* ---- policy: selector vectors (see docs/concepts/policy-sets.md) -------------------------------------------------- */
+
+enum direction {
+	INGRESS = 0,
+	EGRESS = 1,
+};
+
+enum level_verdict {
+	LEVEL_DENY = 1,
+	LEVEL_ALLOW = 2,
+	LEVEL_REDIRECT = 3, /* allow, and hand to proxy_port */
+	LEVEL_PASS = 4,
+};
+
+#define LEVEL_EVERYBODY 1 /* level.flags: meets every peer, whatever its vector */
+
+/* cp_vector_v1: HASH, NO_PREALLOC, identity -> selectors it meets. */
+struct vector {
+	__u64 words[VECTOR_WORDS];
+};
+
+/* cp_set_v1: HASH, set id -> its default classes. A missing set is a drop. */
+struct policy_set {
+	__u32 default_class[2]; /* by direction; class 0 = nobody */
+	__u32 has_exact[2];	/* number of cp_port_v1 rows; 0 lets the lookup be skipped */
+	__u32 has_ranges[2];	/* bit per protocol family: TCP 1, UDP 2, SCTP 4, ICMP 8, ICMPv6 16 */
+};
+
+/* cp_port_v1: HASH, NO_PREALLOC, (set, direction, protocol, port) -> class. ICMP: port is the message type. */
+struct port_key {
+	__u32 set;
+	__u8 direction;
+	__u8 protocol;
+	__u16 port;
+};
+
+/* cp_range_v1: HASH, NO_PREALLOC, port_key with port 0 -> disjoint ranges, ascending. Asked when cp_port_v1 misses. */
+struct port_range {
+	__u16 first;
+	__u16 last;
+	__u32 class_id;
+};
+struct port_ranges {
+	__u32 count;
+	__u32 pad;
+	struct port_range range[RANGE_ENTRIES];
+};
+
+/* cp_class_v1: HASH, NO_PREALLOC, class id -> levels, first that meets the peer decides; none is a denial (133). */
+struct level {
+	__u8 verdict; /* enum level_verdict; 0 ends the list */
+	__u8 flags;
+	__u16 proxy_port;
+	__u32 pad;
+	__u64 mask[VECTOR_WORDS];
+};
+struct port_class {
+	struct level level[CLASS_LEVELS];
+};
+
+/* Which rule decided: in class `class_id`, level `level`, the first common bit. class_id 0: no rule (default). */
+struct rule_ref {
+	__u32 class_id;
+	__u16 bit; /* 0xffff: the level meets everybody */
+	__u8 level;
+	__u8 verdict; /* enum rule_verdict */
+};
+
+enum rule_verdict {
+	RULE_NOT_ASKED = 0, /* no such leg on this node */
+	RULE_NOT_ENFORCED = 1,
+	RULE_ALLOWED = 2,
+	RULE_DENIED = 3,	 /* by a deny rule: 181 */
+	RULE_DEFAULT_DENIED = 4, /* no rule: 133 */
+	RULE_REDIRECTED = 5,
+	RULE_REPLY = 6, /* allowed as the reply of an allowed flow */
+};
+
+/* ---- events ---------------------------------------------------------------------------------------------------- */
+
+enum event_type {
+	EVENT_FLOW = 1,	     /* first packet of a flow, allowed */
+	EVENT_DROP = 2,	     /* one dropped packet */
+	EVENT_AGGREGATE = 3, /* new TCP flags in a direction, or 5 s since the last one */
+	EVENT_CLOSE = 4,     /* last packet of a flow (both closing), or collected */
+};
+
+enum event_flags {
+	EVENT_IPV6 = 1 << 0,
+	EVENT_REPLY = 1 << 1,	      /* the packet goes against the flow's original direction */
+	EVENT_REPLY_UNKNOWN = 1 << 2, /* no row, so nobody knows */
+	EVENT_TO_LOCAL = 1 << 3,      /* delivered to a local pod */
+	EVENT_TO_OVERLAY = 1 << 4,
+	EVENT_TO_HOST = 1 << 5,
+	EVENT_TO_NETWORK = 1 << 6,
+	EVENT_TO_PROXY = 1 << 7,
+};
+
+enum hook {
+	HOOK_POD = 1,
+	HOOK_OVERLAY = 2,
+	HOOK_HOST = 3,
+	HOOK_NETDEV = 4,
+};
+
+/*
+ * 120 bytes, so that with the ring's 8-byte header a record is 128. cp_events_v1: ARRAY_OF_MAPS of ring buffers, CPU ->
+ * ring. Ports are in host order; for ICMP sport is the type, dport the code (echo: the id is not kept).
+ */
+struct event {
+	__u64 ktime; /* ns, CLOCK_MONOTONIC */
+	__u32 seq;   /* per CPU, counts failed reservations too */
+	__u16 cpu;
+	__u8 type;   /* enum event_type */
+	__u8 reason; /* Cilium's drop reason; 0 if not a drop */
+	struct addr saddr;
+	struct addr daddr;
+	__u16 sport;
+	__u16 dport;
+	__u8 protocol;
+	__u8 flags; /* enum event_flags */
+	__u8 tcp_flags;
+	__u8 hook; /* enum hook */
+	__u32 src_identity;
+	__u32 dst_identity;
+	__u16 src_endpoint; /* local endpoint id, or 0 */
+	__u16 dst_endpoint;
+	__u32 service_id;
+	struct rule_ref egress;	 /* judged at the sender, if it is local */
+	struct rule_ref ingress; /* judged at the receiver, if it is local */
+	__u32 ifindex;		 /* where the packet came in */
+	__u32 length;		 /* of this packet, from the IP header on */
+	union {
+		struct {
+			__u64 bytes[2]; /* original direction, reply */
+		};
+		struct {
+			__u16 line;
+			__u8 file; /* enum source_file */
+			__s8 ext_error;
+		};
+	};
+	__u32 packets[2];
+};
+_Static_assert(sizeof(struct event) == 120, "an event and the ring's header are 128 bytes");
+
+/* cp_evstate_v1: PERCPU_ARRAY(1). */
+struct event_state {
+	__u32 seq; /* next sequence number of this CPU (atomic: softirq nests in process context) */
+	__u32 pad;
+	__u64 lost;	/* failed reservations */
+	__u64 held_back; /* drops that the token bucket did not report */
+	__u64 bucket_time;
+	__u64 bucket_tokens;
+};
+
+/* cp_metrics_v1: PERCPU_ARRAY, index = reason * 2 + direction; reason 0 is forwarded. */
+struct metric {
+	__u64 packets;
+	__u64 bytes;
+};
+
+enum source_file {
+	FILE_POD = 1,
+	FILE_OVERLAY = 2,
+	FILE_HOST = 3,
+	FILE_NETDEV = 4,
+	FILE_PARSE = 5,
+	FILE_CONNTRACK = 6,
+	FILE_POLICY = 7,
+	FILE_DELIVER = 8,
+	FILE_ICMP = 9,
+};

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Local endpoints. Written by endpoints/controller.py alone (identity and policy answers come from other tables)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ciliumpy.state.table import TableSpec
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A pod of this node that has an interface. Its id is its slot in the datapath."""
+
+    id: int
+    generation: int  # grows each time the id is given out
+    namespace: str
+    pod: str
+    container_id: str
+    interface: str  # in the pod: eth0
+    host_interface: str  # on the node: lxc...
+    ifindex: int
+    peer_ifindex: int
+    mac: str
+    host_mac: str
+    ipv4: str = ""
+    ipv6: str = ""
+    labels: tuple[str, ...] = ()  # security labels
+    identity: int = 0  # 0: none yet
+    state: str = "waiting-for-identity"  # as in the field: not-ready, ready, restoring, disconnecting, ...
+    error: str = ""
+
+
+ENDPOINTS = TableSpec(
+    "endpoints",
+    Endpoint,
+    key=lambda r: r.id,
+    indexes={
+        "pod": lambda r: ((r.namespace, r.pod),),
+        "identity": lambda r: (r.identity,),
+        "ip": lambda r: tuple(a for a in (r.ipv4, r.ipv6) if a),
+        "container": lambda r: ((r.container_id, r.interface),),
+    },
+)

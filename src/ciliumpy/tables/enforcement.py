@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy as the kernel shall hold it: vectors, sets, classes. Written by enforcement/controller.py alone.
+
+The encoding is that of bpf/c/layout.h. Masks and vectors are `VECTOR_BITS / 8` little-endian bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ciliumpy.state.table import TableSpec
+
+
+class SelectorBit(msgspec.Struct, frozen=True):
+    """A selector in use on this node. Its bit is free again only when no set names it and every vector has it clear."""
+
+    bit: int
+    selector: str  # canonical text
+
+
+class SelectorVector(msgspec.Struct, frozen=True):
+    identity: int
+    words: bytes
+
+
+class Level(msgspec.Struct, frozen=True):
+    verdict: int  # enum level_verdict
+    everybody: bool = False
+    proxy_port: int = 0
+    mask: bytes = b""
+    rules: tuple[tuple[int, str], ...] = ()  # (bit or 0xffff, "Kind/namespace/name#spec.ingress[0]"): who to name
+
+
+class PortClass(msgspec.Struct, frozen=True):
+    id: int
+    levels: tuple[Level, ...]
+
+
+class PortRow(msgspec.Struct, frozen=True):
+    direction: int  # 0 ingress, 1 egress
+    protocol: int
+    first: int
+    last: int  # == first: an exact row
+    class_id: int
+
+
+class PolicySet(msgspec.Struct, frozen=True):
+    """The compiled policy of one identity on this node. Immutable: a change is a new id.
+
+    `current` tells whether endpoints shall point at it; a superseded set stays, not current, until the datapath has let
+    go of it.
+    """
+
+    id: int
+    identity: int
+    ingress_enforced: bool
+    egress_enforced: bool
+    default_class: tuple[int, int]  # ingress, egress; 0 = nobody
+    ports: tuple[PortRow, ...]
+    classes: tuple[PortClass, ...]
+    revision: int  # of the policy repository it was compiled from
+    current: bool = True
+
+
+SELECTOR_BITS = TableSpec("selector-bits", SelectorBit, key=lambda r: r.bit)
+VECTORS = TableSpec("vectors", SelectorVector, key=lambda r: r.identity)
+POLICY_SETS = TableSpec("policy-sets", PolicySet, key=lambda r: r.id, indexes={"identity": lambda r: (r.identity,)})

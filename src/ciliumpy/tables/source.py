@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows as the store has them. Written by store/reflector.py alone."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ciliumpy.model.cnp import Rule
+from ciliumpy.state.table import TableSpec
+
+
+class NamedPort(msgspec.Struct, frozen=True):
+    name: str
+    protocol: str  # TCP, UDP, SCTP
+    port: int
+
+
+class Pod(msgspec.Struct, frozen=True):
+    namespace: str
+    name: str
+    uid: str = ""
+    node: str = ""
+    labels: tuple[tuple[str, str], ...] = ()  # as in metadata, sorted
+    service_account: str = ""
+    host_network: bool = False
+    ports: tuple[NamedPort, ...] = ()
+    workload_kind: str = ""  # from the owner: Deployment, ...
+    workload_name: str = ""
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """A policy object in force. `unsupported` rules grant nothing and close their direction."""
+
+    kind: str  # CiliumNetworkPolicy
+    namespace: str
+    name: str
+    rules: tuple[Rule, ...]
+    origin: str  # file it was read from
+    stale: bool = False  # the file is bad; this is its last good version
+    notices: tuple[str, ...] = ()  # what of it has no effect, and why
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A CiliumNode."""
+
+    name: str
+    cluster: str = "default"
+    internal_ips: tuple[str, ...] = ()  # v4 first
+    router_ips: tuple[str, ...] = ()  # type CiliumInternalIP
+    pod_cidrs: tuple[str, ...] = ()  # v4 first
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class IdentityObject(msgspec.Struct, frozen=True):
+    """A CiliumIdentity: allocated cluster-wide."""
+
+    id: int
+    labels: tuple[str, ...]  # security labels, sorted
+
+
+class EndpointObject(msgspec.Struct, frozen=True):
+    """A CiliumEndpoint, of any node."""
+
+    namespace: str
+    name: str
+    id: int
+    identity: int
+    node: str
+    node_ip: str
+    ips: tuple[str, ...]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something in the store that could not be taken as it is. `status` is red while a row with severity error is here."""
+
+    origin: str  # file, or folder
+    object: str  # Kind/namespace/name, or empty
+    line: int  # 1-based, 0 unknown
+    field: str  # spec.ingress[0].toPorts[0].ports[0].port, or empty
+    message: str
+    severity: str  # error, notice
+
+
+PODS = TableSpec(
+    "pods", Pod, key=lambda r: (r.namespace, r.name), indexes={"node": lambda r: (r.node,)}
+)
+NAMESPACES = TableSpec("namespaces", Namespace, key=lambda r: r.name)
+POLICIES = TableSpec("policies", Policy, key=lambda r: (r.kind, r.namespace, r.name))
+NODES = TableSpec("nodes", Node, key=lambda r: r.name)
+IDENTITY_OBJECTS = TableSpec(
+    "identity-objects", IdentityObject, key=lambda r: r.id, indexes={"labels": lambda r: (r.labels,)}
+)
+ENDPOINT_OBJECTS = TableSpec(
+    "endpoint-objects", EndpointObject, key=lambda r: (r.namespace, r.name), indexes={"node": lambda r: (r.node,)}
+)
+PROBLEMS = TableSpec("problems", Problem, key=lambda r: (r.origin, r.object, r.line, r.field, r.message))
