@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few system calls about namespaces and mounts that Python 3.11 does not have. They raise OSError."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWCGROUP = 0x0200_0000
+CLONE_NEWUTS = 0x0400_0000
+CLONE_NEWIPC = 0x0800_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x4_0000
+MS_SLAVE = 0x8_0000
+MNT_DETACH = 0x2
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def setns(fd: int, kind: int = 0) -> None:
+    """Move the calling thread into the namespace(s) of `fd`: a namespace file, or with `kind` bits also a pidfd."""
+    _check(_libc().setns(fd, kind), "setns")
+
+
+def unshare(flags: int) -> None:
+    _check(_libc().unshare(flags), "unshare")
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    _check(
+        _libc().mount(
+            source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), data.encode() or None
+        ),
+        f"mount {source} on {target}",
+    )
+
+
+def umount(target: str, flags: int = 0) -> None:
+    _check(_libc().umount2(target.encode(), flags), f"umount {target}")
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+    """Return prctl's own result, which is never negative."""
+    arguments = (ctypes.c_ulong(a) for a in (arg2, arg3, arg4, arg5))
+    result = int(_libc().prctl(option, *arguments))
+    if result < 0:
+        _check(result, f"prctl {option}")
+    return result
