@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a command takes to answer, against `python -c pass` of the same interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from tests.bench.report import Report
+from tests.bench.stats import paired
+
+ROUNDS = 20
+COMMANDS = {
+    "help": ["--help"],
+    "version": ["version"],
+    "status": ["status"],
+    "bpf_map_list": ["bpf", "map", "list"],
+}
+
+
+def run() -> Report:
+    """`status` and `bpf map list` are timed against a lab if one is up; without one they end with their error."""
+    report = Report("startup")
+    timings: dict[str, list[float]] = {name: [] for name in ("pass", *COMMANDS)}
+    for _ in range(ROUNDS + 1):
+        timings["pass"].append(_time([sys.executable, "-c", "pass"]))
+        for name, arguments in COMMANDS.items():
+            timings[name].append(_time([sys.executable, "-m", "ciliumpy.cli", *arguments]))
+    base = timings["pass"][1:]
+    report.add("pass_ms", sorted(base)[len(base) // 2] * 1e3, "ms")
+    for name in COMMANDS:
+        ratio = paired(timings[name][1:], base)
+        report.add(f"{name}_vs_pass", ratio.value, "ratio", mark=10, better="lower", interval=(ratio.low, ratio.high))
+    return report
+
+
+def _time(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return time.perf_counter() - start
