@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel shall hold where that is not a derived row as it is, and what it is known to hold.
+
+Written by datapath/ alone. The encoding is that of bpf/c/layout.h.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ciliumpy.state.table import TableSpec
+
+
+class InstalledSet(msgspec.Struct, frozen=True):
+    """A policy set that is complete in the kernel and current for its identity: endpoints may point at it."""
+
+    identity: int
+    id: int
+    ingress_enforced: bool
+    egress_enforced: bool
+
+
+class KernelEndpoint(msgspec.Struct, frozen=True):
+    """One slot of the datapath, joined from the endpoint and its identity's installed set.
+
+    There is no row until both are known; a row keeps its former identity and set until the next set is installed, so
+    that the two never disagree.
+    """
+
+    slot: int
+    generation: int
+    ifindex: int
+    peer_ifindex: int
+    host_interface: str
+    identity: int
+    policy_set: int
+    ingress_enforced: bool
+    egress_enforced: bool
+    mac: str
+    host_mac: str
+    ipv4: str = ""
+    ipv6: str = ""
+
+
+INSTALLED_SETS = TableSpec("installed-sets", InstalledSet, key=lambda r: r.identity)
+KERNEL_ENDPOINTS = TableSpec(
+    "kernel-endpoints", KernelEndpoint, key=lambda r: r.slot, indexes={"set": lambda r: (r.policy_set,)}
+)

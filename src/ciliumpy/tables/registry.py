@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All tables, in the order in which data takes its way through them: source, derived, desired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ciliumpy.state.table import TableSpec
+from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS
+from ciliumpy.tables.endpoints import ENDPOINTS
+from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS
+from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS
+from ciliumpy.tables.ipcache import IPCACHE
+from ciliumpy.tables.source import (
+    ENDPOINT_OBJECTS,
+    IDENTITY_OBJECTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    POLICIES,
+    PROBLEMS,
+)
+
+ALL_TABLES: tuple[TableSpec[Any], ...] = (
+    PODS,
+    NAMESPACES,
+    POLICIES,
+    NODES,
+    IDENTITY_OBJECTS,
+    ENDPOINT_OBJECTS,
+    PROBLEMS,
+    ENDPOINTS,
+    IDENTITY_REQUESTS,
+    IDENTITIES,
+    IPCACHE,
+    SELECTOR_BITS,
+    VECTORS,
+    POLICY_SETS,
+    INSTALLED_SETS,
+    KERNEL_ENDPOINTS,
+)
