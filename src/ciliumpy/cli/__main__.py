@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one command. Errors are printed here and nowhere else, once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from ciliumpy.cli.app import root
+from ciliumpy.kit.errors import CiliumpyError
+
+INTERRUPTED = 130  # as shells report a process that SIGINT ended
+PIPE_CLOSED = 141  # and SIGPIPE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (default: this process's) and return the exit code."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    if args == ["--version"]:
+        args = ["version"]
+    try:
+        code = run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone (`| head`). What is still buffered must not fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return code
+
+
+def run(args: list[str]) -> int:
+    try:
+        group = root()
+        with group.make_context("ciliumpy", args) as ctx:
+            group.invoke(ctx)
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except CiliumpyError as error:
+        return report(error.message, error.hint, error.exit_code)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "ciliumpy"
+        return report(error.format_message(), f"`{path} --help` lists what it takes", error.exit_code)
+    except PermissionError as error:
+        return report(f"no permission for {error.filename or 'this'}", "run it as root (sudo)", 1)
+    return 0
+
+
+def report(message: str, hint: str | None, code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"Error: {message}\n" + (f"hint: {hint}\n" if hint else ""))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

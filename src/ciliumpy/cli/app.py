@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of all verbs, and the groups that load a verb's module only when it is called.
+
+A verb is a module with a function `run`: its annotations are the flags, its docstring the long help. A module may set
+`CONTEXT`, typer's context settings, for verbs that pass arguments on (`lab exec`). Help of a group comes from this
+table alone, so that it imports nothing. Every `list` is also `ls`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+import typer.core
+import typer.main
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context, HelpFormatter
+
+
+class Verb(NamedTuple):
+    """One command: the module that holds `run`, and one line of help."""
+
+    module: str
+    help: str
+
+
+class Group(NamedTuple):
+    """A noun: its verbs by name."""
+
+    help: str
+    verbs: Mapping[str, Verb | Group]
+
+
+BPF = {
+    "map": Group(
+        "Any pinned BPF map.",
+        {
+            "list": Verb("ciliumpy.cli.bpf.map_list", "List the pinned maps with their fill."),
+            "dump": Verb("ciliumpy.cli.bpf.map_dump", "Print a map, decoded by its own type information."),
+        },
+    ),
+    "ct": Group(
+        "Connection tracking.", {"list": Verb("ciliumpy.cli.bpf.ct_list", "List the flows the datapath knows.")}
+    ),
+    "endpoint": Group(
+        "The datapath's endpoints.",
+        {"list": Verb("ciliumpy.cli.bpf.endpoint_list", "List the endpoints as the datapath has them.")},
+    ),
+    "ipcache": Group(
+        "Addresses and identities.",
+        {"list": Verb("ciliumpy.cli.bpf.ipcache_list", "List which identity each address has, and where it is.")},
+    ),
+    "policy": Group(
+        "Policy as the datapath judges by it.",
+        {"list": Verb("ciliumpy.cli.bpf.policy_list", "List each policy set: direction, port, verdict, peers.")},
+    ),
+}
+
+LAB = {
+    "up": Verb("ciliumpy.cli.lab.up", "Start a lab cluster, or bring it to what its file says."),
+    "status": Verb("ciliumpy.cli.lab.status", "Show the lab's nodes and pods."),
+    "apply": Verb("ciliumpy.cli.lab.apply", "Apply manifests to the lab."),
+    "delete": Verb("ciliumpy.cli.lab.delete", "Delete objects from the lab."),
+    "exec": Verb("ciliumpy.cli.lab.exec", "Run a command in a pod."),
+    "logs": Verb("ciliumpy.cli.lab.logs", "Print what a pod's containers wrote."),
+    "start": Verb("ciliumpy.cli.lab.start", "Start the agents, or one node's."),
+    "stop": Verb("ciliumpy.cli.lab.stop", "Stop the agents, or one node's; the pods run on."),
+    "down": Verb("ciliumpy.cli.lab.down", "Stop the lab and remove everything it made."),
+}
+
+ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
+    "Look": {
+        "status": Verb("ciliumpy.cli.status", "Show how the agents are."),
+        "observe": Verb("ciliumpy.cli.observe", "Show flows: who talked to whom, and what was dropped."),
+        "monitor": Verb("ciliumpy.cli.monitor", "Show the datapath's events as they come."),
+        "endpoint": Group(
+            "The pods that an agent has plugged in.",
+            {
+                "list": Verb("ciliumpy.cli.endpoint.list", "List the endpoints."),
+                "get": Verb("ciliumpy.cli.endpoint.get", "Show one endpoint."),
+            },
+        ),
+        "identity": Group(
+            "Security identities.",
+            {
+                "list": Verb("ciliumpy.cli.identity.list", "List the identities and their labels."),
+                "get": Verb("ciliumpy.cli.identity.get", "Show one identity."),
+            },
+        ),
+        "policy": Group(
+            "The policies in force.",
+            {
+                "list": Verb("ciliumpy.cli.policy.list", "List the policies, and what of them has no effect."),
+                "get": Verb("ciliumpy.cli.policy.get", "Show one policy as the agent has understood it."),
+            },
+        ),
+        "node": Group(
+            "The nodes of the cluster.",
+            {"list": Verb("ciliumpy.cli.node.list", "List the nodes, their addresses and pod ranges.")},
+        ),
+    },
+    "Kernel": {
+        "bpf": Group("Read the pinned BPF maps directly (root).", BPF),
+        "preflight": Verb("ciliumpy.cli.preflight", "Check what this machine has against what is needed."),
+    },
+    "Lab": {"lab": Group("A cluster on this machine: nodes and pods in namespaces (root).", LAB)},
+    "Tool": {
+        "statedb": Group(
+            "The agent's tables as they are.",
+            {
+                "tables": Verb("ciliumpy.cli.statedb.tables", "List the tables with their row counts."),
+                "dump": Verb("ciliumpy.cli.statedb.dump", "Print the rows of a table."),
+            },
+        ),
+        "completion": Verb("ciliumpy.cli.completion", "Print the completion script of a shell."),
+        "version": Verb("ciliumpy.cli.version", "Print the version of this command and of the agents."),
+    },
+}
+
+ALIASES = {"ls": "list"}
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A group over a part of the table."""
+
+    def __init__(self, name: str, help_text: str, sections: Mapping[str, Mapping[str, Verb | Group]]) -> None:
+        super().__init__(name=name, help=help_text, rich_markup_mode=None)
+        self.sections = sections
+        self.entries = {name: entry for verbs in sections.values() for name, entry in verbs.items()}
+
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002
+        return list(self.entries)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:  # noqa: ARG002
+        name = cmd_name if cmd_name in self.entries else ALIASES.get(cmd_name, cmd_name)
+        entry = self.entries.get(name)
+        if entry is None:
+            return None
+        if isinstance(entry, Group):
+            return LazyGroup(name, entry.help, {"Commands": entry.verbs})
+        return load(name, entry)
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            sys.stdout.write(ctx.get_help() + "\n")
+            ctx.exit(0)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        name = args[0]
+        if not name.startswith("-") and name not in self.entries and ALIASES.get(name) not in self.entries:
+            near = get_close_matches(name, self.entries)
+            meant = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+            ctx.fail(f"there is no command {name!r} in `{ctx.command_path}`{meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:  # noqa: ARG002
+        width = max(map(len, self.entries))
+        for section, entries in self.sections.items():
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(width), entry.help) for name, entry in entries.items()])
+
+
+def load(name: str, verb: Verb) -> Command:
+    """Import a verb's module and make its command."""
+    module = import_module(verb.module)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    settings = {"help_option_names": ["-h", "--help"], **getattr(module, "CONTEXT", {})}
+    app.command(name=name, context_settings=settings)(module.run)
+    return typer.main.get_command(app)
+
+
+def root() -> LazyGroup:
+    """Return the command tree; nothing but this module is loaded for it."""
+    group = LazyGroup("ciliumpy", "eBPF networking, identity-based policy and flow observability.", ROOT)
+    group.context_settings = {"help_option_names": ["-h", "--help"]}
+    group.epilog = "`ciliumpy COMMAND --help` tells more. Exit codes: 0 well, 1 failed, 2 asked wrongly."
+    return group

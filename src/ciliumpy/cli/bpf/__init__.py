@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs that read the kernel's pinned maps, without the agent."""

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints a list of objects in the form that the user asked for.
+
+The JSON is an interface: one envelope `{"apiVersion", "kind", "items", "errors"}`, camelCase keys, numbers as numbers.
+Text is aligned and sorted, upper-case headings three blanks apart; a cell that holds a list goes on in the next lines.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import typer
+
+from ciliumpy.kit.errors import CiliumpyError
+
+API_VERSION = "ciliumpy/v1"
+GAP = "   "
+
+Item = Mapping[str, Any]
+
+
+class Column(NamedTuple):
+    """A column of the text forms. `title` may have two lines; `value` returns a scalar or a list of lines."""
+
+    title: str
+    value: Callable[[Item], object]
+    wide: bool = False  # only with -o wide
+    right: bool = False  # numbers to compare
+
+
+class Problem(NamedTuple):
+    """A node that did not answer, and why."""
+
+    node: str
+    message: str
+
+
+class Format(NamedTuple):
+    kind: str
+    template: str = ""
+
+
+def parse_format(text: str) -> Format:
+    """Return what `-o` asks for."""
+    kind, equals, template = text.partition("=")
+    if kind == "jsonpath" and equals:
+        return Format(kind, template)
+    if text in ("text", "wide", "json", "yaml", "name"):
+        return Format(text)
+    raise CiliumpyError(
+        f"there is no output format {text!r}",
+        "text, wide, json, yaml, name, or jsonpath='{.items[*].node}'",
+        exit_code=2,
+    )
+
+
+def show(
+    kind: str,
+    items: Iterable[Item],
+    columns: Sequence[Column],
+    output: str,
+    *,
+    name: Callable[[Item], str],
+    sort: Callable[[Item], Any],
+    errors: Sequence[Problem] = (),
+    empty: str = "",
+) -> None:
+    """Print `items` on stdout and `errors` on stderr; end with exit code 1 if there are errors.
+
+    `name` is what `-o name` prints of an item, `empty` what stands on stderr instead of an empty table. Items that come
+    from an agent carry `node`; text shows it as the first column when several nodes were asked.
+    """
+    form = parse_format(output)
+    rows = sorted(items, key=lambda item: (str(item.get("node", "")), sort(item)))
+    nodes = {row["node"] for row in rows if "node" in row} | {error.node for error in errors}
+    if form.kind in ("text", "wide"):
+        shown = [column for column in columns if form.kind == "wide" or not column.wide]
+        if len(nodes) > 1:
+            shown.insert(0, Column("NODE", lambda item: item.get("node", "")))
+        if rows or not empty:
+            sys.stdout.write(table(shown, rows))
+        elif not errors:
+            sys.stderr.write(empty + "\n")
+    elif form.kind == "name":
+        noun = kind.removesuffix("List").lower()
+        for row in rows:
+            sys.stdout.write(f"{noun}/{row['node']}:{name(row)}\n" if len(nodes) > 1 else f"{noun}/{name(row)}\n")
+    else:
+        sys.stdout.write(document(envelope(kind, rows, errors), form))
+    for error in errors:
+        sys.stderr.write(f"Error: node {error.node}: {error.message}\n")
+    if errors:
+        sys.stdout.flush()
+        raise typer.Exit(1)
+
+
+def envelope(kind: str, items: Sequence[Item], errors: Sequence[Problem]) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "items": list(items),
+        "errors": [{"node": error.node, "message": error.message} for error in errors],
+    }
+
+
+def document(value: Any, form: Format) -> str:
+    """Return `value` as JSON, as YAML, or what a JSONPath template picks of it."""
+    if form.kind == "yaml":
+        import yaml
+
+        return str(yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True))
+    if form.kind == "jsonpath":
+        from ciliumpy.cli.jsonpath import render
+
+        return render(form.template, value) + "\n"
+    import json
+
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def table(columns: Sequence[Column], rows: Iterable[Item], *, gap: str = GAP) -> str:
+    """Return an aligned text table with its heading, no trailing blanks."""
+    heading = [column.title.split("\n") for column in columns]
+    grid = [heading, *([lines(column.value(row)) for column in columns] for row in rows)]
+    widths = [max(len(line) for cells in grid for line in cells[i] or [""]) for i in range(len(columns))]
+    text = []
+    for cells in grid:
+        for n in range(max(map(len, cells), default=0)):
+            parts = [
+                (cell[n] if n < len(cell) else "").rjust(width)
+                if column.right
+                else (cell[n] if n < len(cell) else "").ljust(width)
+                for column, cell, width in zip(columns, cells, widths, strict=True)
+            ]
+            text.append(gap.join(parts).rstrip() + "\n")
+    return "".join(text)
+
+
+def lines(value: object) -> list[str]:
+    """Return the lines of a cell."""
+    if value is None:
+        return [""]
+    if isinstance(value, list | tuple):
+        return [str(part) for part in value] or [""]
+    return [str(value)]
