@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ciliumpy.model.cnp import Rule
+from ciliumpy.model.rule import Rule
 from ciliumpy.state.table import TableSpec
 
 
