@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The conversation with the agent: a line and a descriptor there, a line back; and the queue for when it is down."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from typing import Any
+
+from ciliumpy.cni.protocol import INTERNAL, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN_LATER, CniError, Request
+
+ANSWER_TIMEOUT_S = 30.0  # the agent itself gives up after 15
+_LONGEST_ANSWER = 1 << 20
+_DOWN = {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.EAGAIN}
+
+
+class AgentDownError(CniError):
+    """Nobody listens, or nobody answered: later it may work."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(
+            TRY_AGAIN_LATER,
+            f"the agent does not answer at {path}: {why}",
+            "start the agent (`ciliumpy status` says how it is); the runtime will try again",
+        )
+
+
+def ask(path: str, message: bytes, fd: int | None, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
+    """Send `message`, with the descriptor if there is one, to the agent's socket; return its result."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(path)
+            if fd is None:
+                connection.sendall(message)
+            else:
+                sent = socket.send_fds(connection, [message], [fd])
+                connection.sendall(message[sent:])
+            line = _read_line(connection)
+        except TimeoutError as error:
+            raise AgentDownError(path, f"no answer within {timeout_s:g} s") from error
+        except OSError as error:
+            if error.errno in _DOWN:
+                raise AgentDownError(path, error.strerror or str(error)) from error
+            if error.errno is None:  # raised by Python itself: the path is longer than a socket's can be
+                raise CniError(INVALID_CONFIG, f"agentSocket {path!r} is not valid: {error}") from error
+            raise CniError(IO_FAILURE, f"cannot talk to the agent at {path}: {error.strerror}") from error
+    return _result(path, line)
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    received = bytearray()
+    while not received.endswith(b"\n"):
+        part = connection.recv(65536)
+        if not part or len(received) > _LONGEST_ANSWER:
+            break
+        received += part
+    return bytes(received)
+
+
+def _result(path: str, line: bytes) -> dict[str, Any]:
+    if not line:
+        raise AgentDownError(path, "it closed the connection")
+    try:
+        answer = json.loads(line)
+        if "error" in answer:
+            error = answer["error"]
+            raise CniError(int(error["code"]), str(error["msg"]), str(error.get("details", "")))
+        result = answer["result"] or {}
+    except (ValueError, TypeError, KeyError) as error:
+        raise CniError(INTERNAL, f"the agent's answer at {path} cannot be read", repr(error)) from error
+    if not isinstance(result, dict):
+        raise CniError(INTERNAL, f"the agent's answer at {path} cannot be read", "the result is not an object")
+    return result
+
+
+def delete(path: str, request: Request, fd: int | None, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
+    """Have the agent delete the interface, or queue that for its next start; return what was done, for the log."""
+    message = request.message("DEL")
+    try:
+        ask(path, message, fd, timeout_s)
+    except AgentDownError as down:
+        queued = _queue(path, request, message)
+        try:
+            # It may have started, and read the queue, in between.
+            ask(path, message, fd, 1.0)
+        except AgentDownError:
+            return f"queued in {queued}: {down.message}"
+        os.unlink(queued)
+    return "deleted"
+
+
+def _queue(path: str, request: Request, message: bytes) -> str:
+    folder = os.path.join(os.path.dirname(path), "cni-deletes")
+    target = os.path.join(folder, f"{request.container_id}-{request.ifname}.json")
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        temporary = f"{target}.{os.getpid()}.tmp"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, message)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise CniError(
+            IO_FAILURE, f"the agent is down and the deletion cannot be queued in {folder}: {error.strerror}"
+        ) from error
+    return target
