@@ -120,7 +120,7 @@ class Answer:
         """Yield the body as it comes; CiliumpyError if it ends early."""
         try:
             if self.headers.get(b"transfer-encoding", b"").lower() == b"chunked":
-                while size := int(self._file.readline(MAX_LINE).split(b";")[0], 16):
+                while size := int(self._line().split(b";")[0], 16):
                     yield self._exactly(size)
                     self._exactly(2)
             elif b"content-length" in self.headers:
@@ -131,14 +131,22 @@ class Answer:
         except (OSError, ValueError) as error:
             raise CiliumpyError(f"the agent's answer broke off: {error}") from error
 
+    def _line(self) -> bytes:
+        line = self._file.readline(MAX_LINE)
+        if not line:
+            raise _broken()
+        return line
+
     def _exactly(self, size: int) -> bytes:
         data = self._file.read(size)
         if len(data) < size:
-            raise CiliumpyError("the agent's answer broke off", "it may have been stopped; ask again")
+            raise _broken()
         return data
 
 
+def _broken() -> CiliumpyError:
+    return CiliumpyError("the agent hung up", "it may have been stopped; `ciliumpy status` tells")
+
+
 def _start_hint(target: Target) -> str:
-    if target.lab:
-        return f"ciliumpy lab start {target.node}" + (f" --lab {target.lab}" if target.lab else "")
-    return "start it, or look into its log"
+    return f"`ciliumpy lab start {target.node}` starts it" if target.lab else "start it, or look into its log"

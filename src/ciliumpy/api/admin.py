@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The admin API: what the agent knows, as JSON over HTTP. Reading only.
+
+    GET /v1/health                          {"status": "ok" | "degraded" | "starting"}
+    GET /v1/status                          the agent's status as one object
+    GET /v1/endpoints   /v1/endpoints/{id}
+    GET /v1/identities  /v1/identities/{id}
+    GET /v1/policies    /v1/policies/{namespace}/{name}     "-" is the namespace of a cluster-wide policy
+    GET /v1/nodes       /v1/ipcache
+    GET /v1/statedb     /v1/statedb/{table}                 tables, and the rows of one as they are
+    GET /v1/config                          the configuration in force
+    GET /v1/monitor?type=drop,trace         events as they come, one JSON object a line
+
+Lists are {"items": [...]}; errors {"message", "hint"} with a status of 4xx or 5xx. Keys are camelCase and stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ciliumpy.api import admin_objects as objects
+from ciliumpy.api import admin_statedb as statedb
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.tables.endpoints import ENDPOINTS
+from ciliumpy.tables.identities import IDENTITIES
+from ciliumpy.tables.ipcache import IPCACHE
+from ciliumpy.tables.source import NODES, POLICIES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from ciliumpy.state.database import Database
+
+T = TypeVar("T")
+
+SLICE = 256  # rows that are encoded before other jobs have their turn
+
+_log = logging.getLogger(__name__)
+
+
+class AbsentError(CiliumpyError):
+    """What was asked for is not there."""
+
+
+class AdminContext(NamedTuple):
+    """What the API answers from; the agent fills it.
+
+    `monitor` gets the event types that are asked for (none: all) and yields one JSON object an item, without line end.
+    """
+
+    db: Database
+    status: Callable[[], Mapping[str, Any]]
+    config: Callable[[], Mapping[str, Any]]
+    monitor: Callable[[frozenset[str]], AsyncIterator[bytes]]
+
+
+def application(context: AdminContext) -> Starlette:
+    """Return the ASGI application."""
+    handlers = Handlers(context)
+    routes = [
+        Route("/v1/health", handlers.health),
+        Route("/v1/status", handlers.status),
+        Route("/v1/config", handlers.config),
+        Route("/v1/monitor", handlers.monitor),
+        Route("/v1/endpoints", handlers.endpoints),
+        Route("/v1/endpoints/{id:int}", handlers.endpoint),
+        Route("/v1/identities", handlers.identities),
+        Route("/v1/identities/{id:int}", handlers.identity),
+        Route("/v1/policies", handlers.policies),
+        Route("/v1/policies/{namespace}/{name}", handlers.policy),
+        Route("/v1/nodes", handlers.nodes),
+        Route("/v1/ipcache", handlers.ipcache),
+        Route("/v1/statedb", handlers.tables),
+        Route("/v1/statedb/{table}", handlers.table),
+    ]
+    return Starlette(
+        routes=routes,
+        exception_handlers={HTTPException: _refused, CiliumpyError: _explained, Exception: _failed},
+    )
+
+
+class Handlers:
+    """One method a route."""
+
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+        self._db = context.db
+
+    async def health(self, _: Request) -> Response:
+        return JSONResponse({"status": self._context.status()["state"]})
+
+    async def status(self, _: Request) -> Response:
+        return JSONResponse(self._context.status())
+
+    async def config(self, _: Request) -> Response:
+        return JSONResponse(self._context.config())
+
+    async def monitor(self, request: Request) -> Response:
+        types = frozenset(t for t in request.query_params.get("type", "").split(",") if t)
+        events = self._context.monitor(types)
+
+        async def body() -> AsyncIterator[bytes]:
+            async for event in events:
+                yield event + b"\n"
+
+        return StreamingResponse(body(), media_type="application/x-ndjson")
+
+    async def endpoints(self, _: Request) -> Response:
+        return _items(self._db.table(ENDPOINTS).all(), lambda row: objects.endpoint(self._db, row))
+
+    async def endpoint(self, request: Request) -> Response:
+        number = request.path_params["id"]
+        row = self._db.table(ENDPOINTS).get(number)
+        if row is None:
+            raise AbsentError(f"there is no endpoint {number}", "`ciliumpy endpoint list` shows them")
+        return JSONResponse(objects.endpoint_detail(self._db, row))
+
+    async def identities(self, _: Request) -> Response:
+        return _items(self._db.table(IDENTITIES).all(), lambda row: objects.identity(self._db, row))
+
+    async def identity(self, request: Request) -> Response:
+        number = request.path_params["id"]
+        row = self._db.table(IDENTITIES).get(number)
+        if row is None:
+            raise AbsentError(f"there is no identity {number}", "`ciliumpy identity list` shows them")
+        return JSONResponse(objects.identity_detail(self._db, row))
+
+    async def policies(self, _: Request) -> Response:
+        return _items(self._db.table(POLICIES).all(), objects.policy)
+
+    async def policy(self, request: Request) -> Response:
+        namespace, name = request.path_params["namespace"], request.path_params["name"]
+        wanted = ("" if namespace == "-" else namespace, name)
+        found = [row for row in self._db.table(POLICIES).all() if (row.namespace, row.name) == wanted]
+        if not found:
+            raise AbsentError(f"there is no policy {namespace}/{name}", "`ciliumpy policy list` shows them")
+        return JSONResponse({"items": [objects.policy_detail(self._db, row) for row in found]})
+
+    async def nodes(self, _: Request) -> Response:
+        return _items(self._db.table(NODES).all(), objects.node)
+
+    async def ipcache(self, _: Request) -> Response:
+        return _items(self._db.table(IPCACHE).all(), objects.ipcache_entry)
+
+    async def tables(self, _: Request) -> Response:
+        return JSONResponse({"items": [statedb.summary(table) for table in self._db.tables.values()]})
+
+    async def table(self, request: Request) -> Response:
+        name = request.path_params["table"]
+        table = self._db.tables.get(name)
+        if table is None:
+            raise AbsentError(f"there is no table {name!r}", "`ciliumpy statedb tables` shows them")
+        return _items(table.all(), lambda row: statedb.dump(table, row))
+
+
+def _items(rows: Sequence[T], convert: Callable[[T], Mapping[str, Any]]) -> Response:
+    """Answer a list slice by slice: ten thousand rows in one go would hold up the agent for a tenth of a second."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"items":['
+        for start in range(0, len(rows), SLICE):
+            part = [_json(convert(row)) for row in rows[start : start + SLICE]]
+            yield ("," if start else "").encode() + ",".join(part).encode()
+            await asyncio.sleep(0)
+        yield b"]}"
+
+    return StreamingResponse(body(), media_type="application/json")
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Answer what starlette itself refuses: no such path, another method than GET."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return _error(status, f"{request.method} {request.url.path}: {getattr(error, 'detail', error)}", None)
+
+
+async def _explained(_: Request, error: Exception) -> Response:
+    status = 404 if isinstance(error, AbsentError) else 409
+    return _error(status, str(error), getattr(error, "hint", None))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    _log.error("GET %s failed", request.url.path, exc_info=error)
+    return _error(500, f"{type(error).__name__}: {error}", "this is a defect; the agent's log has more")
+
+
+def _error(status: int, message: str, hint: str | None) -> Response:
+    return JSONResponse({"message": message, "hint": hint or ""}, status_code=status)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How rows look in the admin API. The keys are an interface: they may be added to, not renamed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ciliumpy.model.labels import parse
+from ciliumpy.model.verdicts import Direction, Verdict
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
+from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
+from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
+
+if TYPE_CHECKING:
+    from ciliumpy.model.rule import Rule
+    from ciliumpy.state.database import Database
+    from ciliumpy.tables.identities import Identity
+    from ciliumpy.tables.source import Node, Policy
+
+Object = dict[str, Any]
+
+
+def endpoint(db: Database, row: Endpoint) -> Object:
+    kernel = db.table(KERNEL_ENDPOINTS).get(row.id)
+    if kernel is None:
+        policy = {"ingress": "unknown", "egress": "unknown"}
+    else:
+        policy = {
+            "ingress": "enabled" if kernel.ingress_enforced else "disabled",
+            "egress": "enabled" if kernel.egress_enforced else "disabled",
+        }
+    return {
+        "id": row.id,
+        "namespace": row.namespace,
+        "pod": row.pod,
+        "containerID": row.container_id,
+        "interface": row.interface,
+        "hostInterface": row.host_interface,
+        "mac": row.mac,
+        "ipv4": row.ipv4,
+        "ipv6": row.ipv6,
+        "labels": list(row.labels),
+        "identity": row.identity,
+        "state": row.state,
+        "error": row.error,
+        "policy": policy,
+        "policySet": 0 if kernel is None else kernel.policy_set,
+    }
+
+
+def endpoint_detail(db: Database, row: Endpoint) -> Object:
+    """Return the endpoint, and how far the datapath is with it."""
+    table = db.table(KERNEL_ENDPOINTS)
+    datapath = {"state": "pending", "error": "", "ifindex": row.ifindex, "hostMAC": row.host_mac}
+    if row.id in table:
+        status = table.status(row.id)
+        datapath |= {"state": status.state, "error": status.error}
+    return endpoint(db, row) | {"generation": row.generation, "datapath": datapath}
+
+
+def identity(db: Database, row: Identity) -> Object:
+    return {
+        "id": row.id,
+        "labels": list(row.labels),
+        "reserved": row.reserved,
+        "endpoints": len(db.table(ENDPOINTS).by("identity", row.id)),
+    }
+
+
+def identity_detail(db: Database, row: Identity) -> Object:
+    """Return the identity, the endpoints of this node that have it, and the addresses of the whole cluster."""
+    pods = sorted(f"{each.namespace}/{each.pod}" for each in db.table(ENDPOINTS).by("identity", row.id))
+    addresses = sorted(each.prefix for each in db.table(IPCACHE).by("identity", row.id))
+    return identity(db, row) | {"pods": pods, "addresses": addresses}
+
+
+def policy(row: Policy) -> Object:
+    directions = sorted({rule.direction for rule in row.rules})
+    return {
+        "kind": row.kind,
+        "namespace": row.namespace,
+        "name": row.name,
+        "state": "stale" if row.stale else "partial" if row.notices else "in-force",
+        "directions": [Direction(direction).name.lower() for direction in directions],
+        "rules": len(row.rules),
+        "notices": list(row.notices),
+        "origin": row.origin,
+    }
+
+
+def policy_detail(db: Database, row: Policy) -> Object:
+    """Return the policy with its rules as the agent has understood them, and the endpoints of this node it selects."""
+    known = [(each, [parse(label) for label in each.labels]) for each in db.table(ENDPOINTS).all()]
+    subjects = {rule.subject for rule in row.rules}
+    selected = [each.id for each, labels in known if any(subject.matches(labels) for subject in subjects)]
+    return policy(row) | {"rules": [rule(each) for each in row.rules], "endpoints": sorted(selected)}
+
+
+def rule(row: Rule) -> Object:
+    """Return a rule; `peers` or `ports` null is all of them, empty is none."""
+    return {
+        "path": row.path,
+        "direction": Direction(row.direction).name.lower(),
+        "verdict": Verdict(row.verdict).name.lower(),
+        "subject": str(row.subject),
+        "peers": None if row.peers is None else [str(peer) for peer in row.peers],
+        "ports": None
+        if row.ports is None
+        else [{"protocol": each.protocol, "first": each.first, "last": each.last} for each in row.ports],
+        "defaultDeny": row.default_deny,
+    }
+
+
+def node(row: Node) -> Object:
+    return {
+        "name": row.name,
+        "cluster": row.cluster,
+        "internalIPs": list(row.internal_ips),
+        "routerIPs": list(row.router_ips),
+        "podCIDRs": list(row.pod_cidrs),
+        "labels": dict(row.labels),
+    }
+
+
+def ipcache_entry(row: IPCacheEntry) -> Object:
+    return {
+        "prefix": row.prefix,
+        "identity": row.identity,
+        "tunnel": row.tunnel,
+        "flags": row.flags,
+        "source": row.source,
+        "namespace": row.namespace,
+        "pod": row.pod,
+        "hostNode": row.node,
+    }
