@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a policy is compiled into: per direction, disjoint port ranges, each with a class of levels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ciliumpy.model.selectors import Selector
+from ciliumpy.model.verdicts import Direction, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Bound(msgspec.Struct, frozen=True, order=True):
+    """Names a rule: the policy's kind, namespace (may be empty) and name, and the rule's path in it."""
+
+    kind: str
+    namespace: str
+    name: str
+    path: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.kind, self.namespace, self.name) if part) + f"#{self.path}"
+
+
+class CompiledLevel(msgspec.Struct, frozen=True):
+    """One step of a class. It decides for whom it meets: everybody, or whoever meets one of the selectors."""
+
+    verdict: Verdict
+    tier: int
+    everybody: bool
+    selectors: tuple[Selector, ...]  # sorted; empty if everybody
+    origins: tuple[tuple[Selector | None, Bound | None], ...]  # None: everybody; no rule, but what stands anyway
+    proxy_port: int = 0
+
+
+CompiledClass = tuple[CompiledLevel, ...]  # the first level that meets the peer decides; none: denied
+NOBODY: CompiledClass = ()
+
+
+class PortClassRow(msgspec.Struct, frozen=True):
+    """Ports of one protocol that share a class. Rows of a direction are disjoint and sorted."""
+
+    protocol: int
+    first: int
+    last: int
+    levels: CompiledClass
+
+
+class CompiledDirection(msgspec.Struct, frozen=True):
+    """A direction that is not enforced allows everything and has neither rows nor a default."""
+
+    enforced: bool
+    default: CompiledClass = NOBODY  # protocols and ports without a row
+    rows: tuple[PortClassRow, ...] = ()
+
+    def classes(self) -> Iterator[CompiledClass]:
+        yield self.default
+        for row in self.rows:
+            yield row.levels
+
+
+class CompiledPolicy(msgspec.Struct, frozen=True):
+    """Of all endpoints of one identity."""
+
+    ingress: CompiledDirection
+    egress: CompiledDirection
+
+    def direction(self, direction: Direction) -> CompiledDirection:
+        return self.ingress if direction is Direction.INGRESS else self.egress
+
+    def selectors(self) -> set[Selector]:
+        """Every selector that a level names."""
+        return {
+            selector
+            for side in (self.ingress, self.egress)
+            for levels in set(side.classes())
+            for level in levels
+            for selector in level.selectors
+        }
+
+    def policies(self) -> set[tuple[str, str, str]]:
+        """Kind, namespace and name of every policy that a level comes from."""
+        return {
+            (bound.kind, bound.namespace, bound.name)
+            for side in (self.ingress, self.egress)
+            for levels in set(side.classes())
+            for level in levels
+            for _, bound in level.origins
+            if bound is not None
+        }
+
+
+OPEN = CompiledPolicy(CompiledDirection(enforced=False), CompiledDirection(enforced=False))
