@@ -187,8 +187,8 @@ def _literal(path: str, text: str) -> Any:
         return _unquote(text)
     try:
         return json.loads(text)
-    except ValueError:
-        raise _refused(path, f"{text!r} is not a value")
+    except ValueError as error:
+        raise _refused(path, f"{text!r} is not a value") from error
 
 
 def _children(value: Any) -> list[Any]:

@@ -89,11 +89,38 @@ def show(
             sys.stdout.write(f"{noun}/{row['node']}:{name(row)}\n" if len(nodes) > 1 else f"{noun}/{name(row)}\n")
     else:
         sys.stdout.write(document(envelope(kind, rows, errors), form))
-    for error in errors:
-        sys.stderr.write(f"Error: node {error.node}: {error.message}\n")
+    finish(errors)
+
+
+def finish(errors: Sequence[Problem]) -> None:
+    """Say which nodes did not answer, and end with exit code 1 if there are any."""
     if errors:
         sys.stdout.flush()
+        for error in errors:
+            sys.stderr.write(f"Error: node {error.node}: {error.message}\n")
         raise typer.Exit(1)
+
+
+def show_one(kind: str, item: Item, pairs: Sequence[tuple[str, object]], output: str, *, name: str) -> None:
+    """Print one object: `pairs` of name and value as text, else the envelope of a list of one."""
+    form = parse_format(output)
+    if form.kind in ("text", "wide"):
+        sys.stdout.write(description(pairs))
+    elif form.kind == "name":
+        sys.stdout.write(f"{kind.removesuffix('List').lower()}/{name}\n")
+    else:
+        sys.stdout.write(document(envelope(kind, [item], ()), form))
+
+
+def description(pairs: Sequence[tuple[str, object]]) -> str:
+    """Return `Name:   value` lines, values aligned; a value that is a list goes on in the next lines."""
+    width = max(len(title) for title, _ in pairs) + 1
+    text = []
+    for title, value in pairs:
+        for n, line in enumerate(lines(value)):
+            head = f"{title}:" if n == 0 else ""
+            text.append(f"{head:<{width}}{GAP}{line}".rstrip() + "\n")
+    return "".join(text)
 
 
 def envelope(kind: str, items: Sequence[Item], errors: Sequence[Problem]) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ciliumpy endpoint get`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ciliumpy.cli.options import Lab, Node, Output
+from ciliumpy.cli.output import Item, show_one
+from ciliumpy.cli.query import gather
+from ciliumpy.client import target
+from ciliumpy.client.admin import AdminClient
+from ciliumpy.kit.errors import CiliumpyError
+
+Which = Annotated[
+    str, typer.Argument(metavar="ENDPOINT", help="4, n1:4, shop/api-1, ipv4:10.244.0.7, container-id:4f2a…")
+]
+
+
+def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
+    """Show one endpoint: by number, by pod, by address or by container."""
+    targets = target.select(lab, node)
+    if len(targets) > 1 or node is None:
+        place, colon, rest = which.partition(":")
+        named = [each for each in targets if each.node == place]
+        if colon and named:
+            targets, which = named, rest
+    items, errors = gather(targets, lambda client: client.get("/v1/endpoints")["items"])
+    found = [each for each in items if means(each, which)]
+    if len(found) > 1:
+        names = ", ".join(f"{each['node']}:{each['id']}" for each in found)
+        hint = f"say which: ciliumpy endpoint get {found[0]['node']}:{found[0]['id']}"
+        raise CiliumpyError(f"{which!r} is several endpoints: {names}", hint, 2)
+    if not found:
+        missing = f" ({', '.join(error.node for error in errors)} did not answer)" if errors else ""
+        raise CiliumpyError(f"there is no endpoint {which!r}{missing}", "`ciliumpy endpoint list` shows them")
+    home = next(each for each in targets if each.node == found[0]["node"])
+    detail = {"node": home.node, **AdminClient.of(home).get(f"/v1/endpoints/{found[0]['id']}")}
+    show_one("EndpointList", detail, pairs(detail), output, name=str(detail["id"]))
+
+
+def means(endpoint: Item, which: str) -> bool:
+    """Whether `which` is a name of this endpoint."""
+    prefix, colon, value = which.partition(":")
+    pod = f"{endpoint['namespace']}/{endpoint['pod']}"
+    if not colon:
+        return which in (str(endpoint["id"]), pod)
+    if prefix in ("ipv4", "ipv6"):
+        return bool(endpoint[prefix] == value)
+    if prefix == "container-id":
+        return bool(value) and endpoint["containerID"].startswith(value)
+    if prefix in ("cep-name", "pod-name"):
+        return value.replace(":", "/") == pod
+    return prefix == "cilium-local" and value == str(endpoint["id"])
+
+
+def pairs(e: Item) -> list[tuple[str, object]]:
+    datapath = e["datapath"]
+    return [
+        ("Endpoint", f"{e['id']} on {e['node']} (generation {e['generation']})"),
+        ("Pod", f"{e['namespace']}/{e['pod']}"),
+        ("Status", f"{e['state']}{': ' + e['error'] if e['error'] else ''}"),
+        ("Identity", e["identity"] or "<none>"),
+        ("Labels", e["labels"]),
+        ("IPv4", e["ipv4"]),
+        ("IPv6", e["ipv6"]),
+        ("MAC", e["mac"]),
+        ("Interface", f"{e['interface']}, {e['hostInterface']} (ifindex {datapath['ifindex']}) on the node"),
+        ("Container", e["containerID"]),
+        ("Policy ingress", e["policy"]["ingress"].capitalize()),
+        ("Policy egress", e["policy"]["egress"].capitalize()),
+        ("Policy set", e["policySet"] or "<none>"),
+        ("Datapath", f"{datapath['state']}{': ' + datapath['error'] if datapath['error'] else ''}"),
+    ]

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How `status` reads: one screen for one agent, one line an agent for several, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ciliumpy.cli.output import Column, Item, Problem, description, table
+from ciliumpy.kit.units import format_bytes, format_duration
+
+WORDS = {"ok": "Ok", "degraded": "Degraded", "starting": "Starting", "stopped": "Stopped"}
+
+Pairs = list[tuple[str, object]]
+
+
+def word(state: str) -> str:
+    return WORDS.get(state, state)
+
+
+def brief(agents: Sequence[Item], errors: Sequence[Problem]) -> str:
+    """Return `OK`, or `error in COMPONENT: MESSAGE` for the first thing that is wrong."""
+    for error in errors:
+        return f"error in {error.node}: {error.message}"
+    for agent in agents:
+        if agent["state"] != "ok":
+            what = list(problems([agent]))
+            return f"error in {agent['node']}: {what[0] if what else agent['state']}"
+    return "OK"
+
+
+def text(agents: Sequence[Item], *, verbose: bool, asked: int) -> str:
+    """Return the whole text; `asked` is how many agents there should be."""
+    if asked == 1 or verbose:
+        parts = [one(agent, verbose=verbose) for agent in agents]
+    else:
+        parts = [table(COLUMNS, agents)] if agents else []
+    wrong = list(problems(agents))
+    if wrong:
+        parts.append("Problems:\n" + "".join(f"  {line}\n" for line in wrong))
+    return "\n".join(parts)
+
+
+def jobs(agent: Item) -> str:
+    good = sum(job["state"] != "degraded" for job in agent["jobs"])
+    return f"{good}/{len(agent['jobs'])}"
+
+
+def flows(agent: Item) -> str:
+    hubble = agent["hubble"]
+    return f"{hubble['flows']}/{hubble['maxFlows']}"
+
+
+COLUMNS = [
+    Column("NODE", lambda a: a["node"]),
+    Column("CILIUM", lambda a: word(a["state"])),
+    Column("ENDPOINTS", lambda a: f"{a['endpoints']['ready']}/{a['endpoints']['total']}"),
+    Column("POLICIES", lambda a: a["policy"]["policies"], right=True),
+    Column("IDENTITIES", lambda a: a["identities"], right=True),
+    Column("FLOWS", flows, right=True),
+    Column("JOBS", jobs, right=True),
+    Column("UPTIME", lambda a: format_duration(a["uptimeSeconds"]), right=True),
+]
+
+
+def one(agent: Item, *, verbose: bool) -> str:
+    """Return one agent's screen, in the order and the words of cilium-dbg."""
+    datapath, policy, endpoints, store = (agent[key] for key in ("datapath", "policy", "endpoints", "store"))
+    selectors = f"{policy['bits']}/{policy['bitsTotal']}"
+    pairs: Pairs = [
+        ("Cilium", f"{word(agent['state'])}   {agent['version']}, up {uptime(agent)}"),
+        ("Node", f"{agent['node']}   (cluster {agent['cluster']}, pid {agent['pid']})"),
+        (
+            "Store",
+            [
+                f"{WORDS.get(store['state'], store['state'])}   {store['path']}",
+                *([store["message"]] if store["message"] else []),
+            ],
+        ),
+        ("NodeMonitor", monitor(agent["monitor"])),
+        ("IPAM", ipam(agent["ipam"])),
+        ("Routing", f"Network: Tunnel [{datapath['tunnel']}]   Host: BPF   [{datapath['device']}]"),
+        ("Attach Mode", f"{datapath['attach'].upper()}   ({datapath['programs']} programs)"),
+        ("Endpoints", f"{endpoints['ready']}/{endpoints['total']} ready"),
+        (
+            "Policy",
+            [
+                f"{policy['policies']} policies at revision {policy['revision']}",
+                f"{policy['sets']} sets, {policy['classes']} port classes, {selectors} selectors in the datapath",
+            ],
+        ),
+        ("Identities", agent["identities"]),
+        ("Hubble", hubble(agent["hubble"])),
+        ("Controller Status", f"{jobs(agent)} healthy"),
+    ]
+    out = description(pairs)
+    return out + details(agent) if verbose else out
+
+
+def uptime(agent: Item) -> str:
+    return format_duration(agent["uptimeSeconds"])
+
+
+def monitor(said: Item) -> str:
+    shared = f"{said['rings']}x{format_bytes(said['ringBytes'])}"
+    return f"Listening for events on {said['cpus']} CPUs with {shared} of shared memory"
+
+
+def ipam(said: Item) -> list[str]:
+    return [
+        f"{title}: {said[key]['allocated']}/{said[key]['total']} allocated from {said[key]['cidr']}"
+        for title, key in (("IPv4", "ipv4"), ("IPv6", "ipv6"))
+        if said.get(key)
+    ]
+
+
+def hubble(said: Item) -> list[str]:
+    share = 100 * said["flows"] / said["maxFlows"] if said["maxFlows"] else 0.0
+    lost = [f"{said['lost']} events lost, {said['heldBack']} drops not reported (rate limit)"]
+    return [
+        f"Ok   Current/Max Flows: {said['flows']}/{said['maxFlows']} ({share:.2f}%), Flows/s: {said['rate']:.2f}",
+        *(lost if said["lost"] or said["heldBack"] else []),
+    ]
+
+
+def details(agent: Item) -> str:
+    """Return what --verbose adds: jobs, maps, lag."""
+    lag = agent["loopLagMs"]
+    rows = [
+        Column("  Name", lambda j: f"  {j['name']}"),
+        Column("State", lambda j: word(j["state"])),
+        Column("Restarts", lambda j: j["restarts"], right=True),
+        Column("Message", lambda j: j["message"]),
+    ]
+    maps = [
+        Column("  Name", lambda m: f"  {m['name']}"),
+        Column("Entries", lambda m: m["entries"], right=True),
+        Column("Size", lambda m: m["maxEntries"], right=True),
+    ]
+    return (
+        table(rows, sorted(agent["jobs"], key=lambda j: j["name"]))
+        + "BPF Maps:\n"
+        + table(maps, sorted(agent["maps"], key=lambda m: m["name"]))
+        + f"Loop lag:   p50 {lag['p50']:.1f} ms, p99 {lag['p99']:.1f} ms, max {lag['max']:.1f} ms\n"
+    )
+
+
+def problems(agents: Iterable[Item]) -> Iterable[str]:
+    """Yield what is wrong, one line each; what several nodes say alike comes once, with their names."""
+    seen: dict[str, list[str]] = {}
+    for agent in agents:
+        for line in complaints(agent):
+            seen.setdefault(line, []).append(agent["node"])
+    for line, nodes in seen.items():
+        yield f"{', '.join(nodes)}: {line}"
+
+
+def complaints(agent: Item) -> Iterable[str]:
+    for problem in sorted(agent["problems"], key=lambda p: p["severity"] != "error"):
+        place = problem["origin"] + (f":{problem['line']}" if problem["line"] else "")
+        where = " ".join(part for part in (place, problem["object"], problem["field"]) if part)
+        yield f"{problem['severity']}: {where}: {problem['message']}"
+    if agent["store"]["state"] != "ok":
+        yield f"error: store {agent['store']['path']}: {agent['store']['message'] or agent['store']['state']}"
+    for job in agent["jobs"]:
+        if job["state"] == "degraded":
+            yield f"error: job {job['name']}: {job['message']}"
