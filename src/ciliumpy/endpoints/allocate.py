@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container
+from typing import TYPE_CHECKING
 
 from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 MAX_SLOT = 4095  # MAX_ENDPOINTS of bpf/c/layout.h, less slot 0
 _GENERATION_SHIFT = 26  # a tick of 67 ms: 32 bits last nine years of uptime

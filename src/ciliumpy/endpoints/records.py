@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ciliumpy.tables.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Records:
-    """The folder of records. Written by temporary file and rename; a file that cannot be read is set aside, not fatal."""
+    """The folder of records. Written by temporary file and rename; a damaged file is set aside, not fatal."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

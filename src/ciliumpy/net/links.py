@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _IFF_UP = 0x1
+_IFF_NOARP = 0x80
 _CLSACT_INGRESS = 0xFFFF_FFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
 _FILTER_PRIORITY = 1
 
@@ -109,6 +110,13 @@ def set_up(which: str | int, *, up: bool = True) -> None:
 def set_mtu(which: str | int, mtu: int) -> None:
     with conversation(f"cannot set the MTU of {which} to {mtu}") as route:
         route.link("set", index=_index(which), mtu=mtu)
+
+
+def set_arp(which: str | int, *, on: bool) -> None:
+    """Without ARP the device's neighbours need no asking: every address has the device's own MAC."""
+    flags = 0 if on else _IFF_NOARP
+    with conversation(f"cannot set ARP of {which} {'on' if on else 'off'}") as route:
+        route.link("set", index=_index(which), flags=flags, change=_IFF_NOARP)
 
 
 def set_mac(which: str | int, mac: str) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ciliumpy.tables.endpoints import Endpoint
 from ciliumpy.tables.ipcache import IPCacheEntry
-from ciliumpy.tables.source import EndpointObject, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator
+
+    from ciliumpy.tables.endpoints import Endpoint
+    from ciliumpy.tables.source import EndpointObject, Node
 
 # Reserved identities, as everywhere in the field.
 HOST = 1

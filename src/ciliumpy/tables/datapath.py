@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel shall hold where that is not a derived row as it is, and what it is known to hold.
 
-Written by datapath/ alone. The encoding is that of bpf/c/layout.h.
+Written by datapath/ alone, routes by nodes/controller.py. The encoding is that of bpf/c/layout.h.
 """
 
 from __future__ import annotations
@@ -42,7 +42,15 @@ class KernelEndpoint(msgspec.Struct, frozen=True):
     ipv6: str = ""
 
 
+class Route(msgspec.Struct, frozen=True):
+    """A pod CIDR that the host reaches through its door into the pod network."""
+
+    destination: str  # 10.244.1.0/24
+    source: str  # the host's address there
+
+
 INSTALLED_SETS = TableSpec("installed-sets", InstalledSet, key=lambda r: r.identity)
 KERNEL_ENDPOINTS = TableSpec(
     "kernel-endpoints", KernelEndpoint, key=lambda r: r.slot, indexes={"set": lambda r: (r.policy_set,)}
 )
+ROUTES = TableSpec("routes", Route, key=lambda r: r.destination)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which identity an address has, and where it is. Written by nodes/ipcache.py alone; desired kernel rows as they are."""
+"""Which identity an address has, and where it is. Written by nodes/ipcache.py alone; kernel rows as they are."""
 
 from __future__ import annotations
 

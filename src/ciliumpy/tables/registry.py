@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ciliumpy.state.table import TableSpec
-from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS
+from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS
 from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS
@@ -20,6 +19,9 @@ from ciliumpy.tables.source import (
     POLICIES,
     PROBLEMS,
 )
+
+if TYPE_CHECKING:
+    from ciliumpy.state.table import TableSpec
 
 ALL_TABLES: tuple[TableSpec[Any], ...] = (
     PODS,
@@ -38,4 +40,5 @@ ALL_TABLES: tuple[TableSpec[Any], ...] = (
     POLICY_SETS,
     INSTALLED_SETS,
     KERNEL_ENDPOINTS,
+    ROUTES,
 )

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries endpoints into the kernel: the slot's rows, the program on the device, and only then the device up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from ciliumpy.datapath import encode
+from ciliumpy.datapath.kernel import KernelMaps, dump, write
+from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from ciliumpy.datapath.epochs import Epochs
+    from ciliumpy.tables.datapath import KernelEndpoint
+
+
+class Doors(Protocol):
+    """Where a pod's device is opened and closed: `loader.Datapath` with net/, or the tests' fake."""
+
+    def attach_pod(self, device: str, ifindex: int) -> None: ...
+    def detach_pod(self, device: str) -> None: ...
+    def pinned_pods(self) -> set[str]: ...
+    def prepare_pod_device(self, device: str, ifindex: int) -> None: ...
+    def open_pod_device(self, ifindex: int) -> None: ...
+
+
+class EndpointTarget:
+    """`cp_endpoint_v1`, `cp_link_v1`, `cp_local_v1`, the pod's link and the state of its device.
+
+    A row that changes in what its packets depend on gets its endpoint epoch bumped after the last write; before a link
+    is deleted the epoch is bumped as well, so that no cached decision outlives it.
+    """
+
+    def __init__(self, maps: KernelMaps, epochs: Epochs, doors: Doors) -> None:
+        self._slots = maps["cp_endpoint_v1"]
+        self._links = maps["cp_link_v1"]
+        self._locals = maps["cp_local_v1"]
+        self._epochs = epochs
+        self._doors = doors
+        self._held: dict[int, KernelEndpoint] = {}  # as the kernel has them
+        self._lock = asyncio.Lock()
+        self._foreign = self._read_foreign()
+
+    def in_use(self, set_id: int) -> bool:
+        """Tell whether a slot in the kernel names the policy set."""
+        return set_id in self._foreign.values() or any(row.policy_set == set_id for row in self._held.values())
+
+    async def update(self, rows: Sequence[KernelEndpoint]) -> Mapping[Hashable, str]:
+        async with self._lock:
+            # A first time needs netlink and a link; a flip of the set is two map writes.
+            first = [row for row in rows if not self._is_open(row)]
+            errors = self._flip([row for row in rows if self._is_open(row)])
+            if first:
+                errors |= await asyncio.to_thread(self._open, first)
+            return errors
+
+    async def delete(self, rows: Sequence[KernelEndpoint]) -> Mapping[Hashable, str]:
+        async with self._lock:
+            return await asyncio.to_thread(self._close, rows)
+
+    async def prune(self, rows: Sequence[KernelEndpoint]) -> int:
+        async with self._lock:
+            return await asyncio.to_thread(self._repair, rows)
+
+    def _is_open(self, row: KernelEndpoint) -> bool:
+        held = self._held.get(row.slot)
+        return held is not None and (held.generation, held.ifindex) == (row.generation, row.ifindex)
+
+    def _open(self, rows: Sequence[KernelEndpoint]) -> dict[Hashable, str]:
+        errors: dict[Hashable, str] = {}
+        for row in rows:
+            try:
+                self._doors.prepare_pod_device(row.host_interface, row.ifindex)
+                text = self._write_slot(row)
+                if not text:
+                    self._doors.attach_pod(row.host_interface, row.ifindex)
+                    text = self._write_addresses(row)
+                if not text:
+                    self._held[row.slot] = row
+                    self._foreign.pop(row.slot, None)
+                    self._epochs.bump_endpoints([row.slot])
+                    self._doors.open_pod_device(row.ifindex)
+            except (CiliumpyError, OSError) as error:
+                text = error.message if isinstance(error, CiliumpyError) else str(error)
+            if text:
+                errors[row.slot] = text
+        return errors
+
+    def _flip(self, rows: Sequence[KernelEndpoint]) -> dict[Hashable, str]:
+        errors: dict[Hashable, str] = {}
+        for row in rows:
+            text = self._write_slot(row) or self._write_addresses(row)
+            if text:
+                errors[row.slot] = text
+            else:
+                self._held[row.slot] = row
+        self._epochs.bump_endpoints([row.slot for row in rows])
+        return errors
+
+    def _write_slot(self, row: KernelEndpoint) -> str:
+        return write(self._slots, encode.u32(row.slot), encode.endpoint_value(self._slots, row)) or write(
+            self._links, encode.u32(row.ifindex), encode.u32(row.slot)
+        )
+
+    def _write_addresses(self, row: KernelEndpoint) -> str:
+        value = encode.local_target(self._locals, row)
+        for address in filter(None, (row.ipv4, row.ipv6)):
+            if text := write(self._locals, encode.address(address), value):
+                return text
+        return ""
+
+    def _close(self, rows: Sequence[KernelEndpoint]) -> dict[Hashable, str]:
+        errors: dict[Hashable, str] = {}
+        for row in rows:
+            value = encode.local_target(self._locals, row)
+            for address in filter(None, (row.ipv4, row.ipv6)):
+                key = encode.address(address)
+                if self._locals.lookup_bytes(key) == value:
+                    self._locals.delete(key)
+            # A row of a later generation may have taken the slot or the device meanwhile.
+            held = self._held.get(row.slot)
+            if held is None or held.generation == row.generation:
+                self._clear_slot(row.slot)
+            if self._links.lookup_bytes(encode.u32(row.ifindex)) == encode.u32(row.slot):
+                self._links.delete(encode.u32(row.ifindex))
+            self._epochs.bump_endpoints([row.slot])
+            try:
+                self._doors.detach_pod(row.host_interface)
+            except (CiliumpyError, OSError) as error:
+                errors[row.slot] = str(error)
+        return errors
+
+    def _clear_slot(self, slot: int) -> None:
+        self._held.pop(slot, None)
+        self._foreign.pop(slot, None)
+        self._slots.update(encode.u32(slot), bytes(_size(self._slots)))
+
+    def _repair(self, rows: Sequence[KernelEndpoint]) -> int:
+        wanted = {row.slot: row for row in rows if self._is_open(row)}
+        addresses = {
+            encode.address(address): encode.local_target(self._locals, row)
+            for row in rows
+            for address in (row.ipv4, row.ipv6)
+            if address
+        }
+        links = {encode.u32(row.ifindex): encode.u32(row.slot) for row in rows}
+        repairs = 0
+        empty = bytes(_size(self._slots))
+        known = {row.slot for row in rows}
+        for key, value in dump(self._slots).items():
+            slot = int.from_bytes(key, "little")
+            good = encode.endpoint_value(self._slots, wanted[slot]) if slot in wanted else value
+            if slot not in known:
+                good = empty
+                self._foreign.pop(slot, None)
+            if value != good:
+                self._slots.update(key, good)
+                self._epochs.bump_endpoints([slot])
+                repairs += 1
+        for map_, good_rows in ((self._locals, addresses), (self._links, links)):
+            present = dump(map_)
+            for key in present.keys() - good_rows.keys():
+                map_.delete(key)
+                repairs += 1
+            for key, value in good_rows.items():
+                if present.get(key) != value:
+                    write(map_, key, value)
+                    repairs += 1
+        for device in self._doors.pinned_pods() - {row.host_interface for row in rows}:
+            self._doors.detach_pod(device)
+            repairs += 1
+        return repairs
+
+    def _read_foreign(self) -> dict[int, int]:
+        """Return slot -> policy set of what a former agent left, until it is ours."""
+        keys, values = self._slots.items()
+        found = values["generation"] != 0
+        return dict(zip(keys[found].tolist(), values["policy_set"][found].tolist(), strict=True))
+
+
+def _size(map_: object) -> int:
+    dtype = map_.value_dtype  # type: ignore[attr-defined]
+    return int(dtype.itemsize)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Epochs: numbers in the kernel that only grow. A cached decision made under a lower one is made again.
+
+The agent is the only writer. A bump comes after the last write of a batch: a packet that read the old rows stored the
+old epoch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ciliumpy.datapath.encode import u32, u64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ciliumpy.datapath.kernel import KernelMap, KernelMaps
+
+GLOBAL = 0  # EPOCH_GLOBAL of bpf/c/layout.h
+
+
+class Epochs:
+    """The two epoch maps. A new map's zeros are made ones at once: 0 is never valid."""
+
+    def __init__(self, maps: KernelMaps) -> None:
+        self._shared = maps["cp_epoch_v1"]
+        self._slots = maps["cp_epepoch_v1"]
+
+    def is_fresh(self) -> bool:
+        """Tell whether the map was made just now: what conntrack remembers is then of another time."""
+        return self._read(self._shared, GLOBAL) == 0
+
+    def value(self) -> int:
+        """Return the global epoch."""
+        return self._read(self._shared, GLOBAL)
+
+    def bump_global(self) -> None:
+        """For ipcache, routes, devices, and vectors of living identities."""
+        self._bump(self._shared, GLOBAL)
+
+    def bump_endpoints(self, slots: Iterable[int]) -> None:
+        """For an endpoint's set, its identity, its being there."""
+        for slot in slots:
+            self._bump(self._slots, slot)
+
+    def bump_all(self) -> None:
+        for map_ in (self._shared, self._slots):
+            keys, values = map_.items()
+            map_.update_batch(keys, (np.asarray(values).view(np.uint64) + np.uint64(1)).astype(np.uint64))
+
+    def _bump(self, map_: KernelMap, index: int) -> None:
+        map_.update(u32(index), u64(self._read(map_, index) + 1))
+
+    def _read(self, map_: KernelMap, index: int) -> int:
+        return int.from_bytes(map_.lookup_bytes(u32(index)) or b"", "little")

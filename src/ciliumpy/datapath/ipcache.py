@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries ipcache rows into the kernel: addresses into a hash, prefixes into a trie, one bump a batch."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ciliumpy.datapath import encode
+from ciliumpy.datapath.kernel import KernelMap, KernelMaps, dump, run_sized, write_all
+from ciliumpy.state.observer import wait_any
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from ciliumpy.datapath.epochs import Epochs
+    from ciliumpy.state.table import Table
+    from ciliumpy.tables.enforcement import SelectorVector
+    from ciliumpy.tables.ipcache import IPCacheEntry
+
+VECTOR_WAIT_S = 1.0
+
+
+class IPCacheTarget:
+    """`cp_iphost_v1` and `cp_ipcidr_v1`.
+
+    A row whose identity has no vector yet waits for it: with an unknown identity the address would meet every deny.
+    """
+
+    def __init__(self, maps: KernelMaps, epochs: Epochs, vectors: Table[SelectorVector]) -> None:
+        self._hosts = maps["cp_iphost_v1"]
+        self._prefixes = maps["cp_ipcidr_v1"]
+        self._epochs = epochs
+        self._vectors = vectors
+
+    async def update(self, rows: Sequence[IPCacheEntry]) -> Mapping[Hashable, str]:
+        ready = [row for row in rows if self._is_known(row.identity)]
+        waiting = [row for row in rows if not self._is_known(row.identity)]
+        errors = dict(await run_sized(len(ready), self._write, ready))
+        if waiting:
+            await self._wait_for(waiting)
+            late = [row for row in waiting if self._is_known(row.identity)]
+            errors |= await run_sized(len(late), self._write, late)
+            errors |= {
+                row.prefix: f"identity {row.identity} is not known yet"
+                for row in waiting
+                if not self._is_known(row.identity)
+            }
+        return errors
+
+    async def delete(self, rows: Sequence[IPCacheEntry]) -> Mapping[Hashable, str]:
+        await run_sized(len(rows), self._delete, [row.prefix for row in rows])
+        return {}
+
+    async def prune(self, rows: Sequence[IPCacheEntry]) -> int:
+        known = [row for row in rows if self._is_known(row.identity)]
+        return await run_sized(len(rows) + len(known), self._repair, known, {row.prefix for row in rows})
+
+    def _is_known(self, identity: int) -> bool:
+        return identity in self._vectors and self._vectors.status(identity).state == "done"
+
+    async def _wait_for(self, rows: Sequence[IPCacheEntry]) -> None:
+        """Wait until every identity has its vector in the kernel, for a while."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + VECTOR_WAIT_S
+        observer = self._vectors.observe("ipcache")
+        try:
+            for identity in {row.identity for row in rows}:
+                while identity not in self._vectors:
+                    left = until - clock()
+                    if left <= 0:
+                        return
+                    observer.take()
+                    await wait_any(observer, timeout_s=left)
+                try:
+                    await self._vectors.wait_done(identity, max(0.0, until - clock()))
+                except Exception:  # noqa: BLE001, S112 - said on the row below, by its identity
+                    continue
+        finally:
+            observer.close()
+
+    def _place(self, prefix: str) -> tuple[KernelMap, bytes]:
+        addr, length = encode.split_prefix(prefix)
+        if length == 128:
+            return self._hosts, addr
+        return self._prefixes, encode.ipcache_prefix(self._prefixes, addr, length)
+
+    def _values(self, map_: KernelMap, rows: Sequence[IPCacheEntry]) -> dict[bytes, bytes]:
+        """Return key and value of the rows that belong into this map."""
+        placed = ((row, *self._place(row.prefix)) for row in rows)
+        return {key: encode.ipcache_value(map_, row) for row, place, key in placed if place is map_}
+
+    def _write(self, rows: Sequence[IPCacheEntry]) -> dict[Hashable, str]:
+        errors: dict[Hashable, str] = {}
+        for map_ in (self._hosts, self._prefixes):
+            refused = write_all(map_, self._values(map_, rows))
+            if refused:
+                errors |= {row.prefix: refused[key] for row in rows if (key := self._place(row.prefix)[1]) in refused}
+        if rows:
+            self._epochs.bump_global()
+        return errors
+
+    def _delete(self, prefixes: Sequence[str]) -> None:
+        for prefix in prefixes:
+            map_, key = self._place(prefix)
+            map_.delete(key)
+        self._epochs.bump_global()
+
+    def _repair(self, known: Sequence[IPCacheEntry], keep: set[str]) -> int:
+        """Remove what nobody asked for, write what differs. A row that waits for its identity is left as it is."""
+        repairs = 0
+        places = {self._place(prefix) for prefix in keep}
+        for map_ in (self._hosts, self._prefixes):
+            present = dump(map_)
+            wanted = self._values(map_, known)
+            wrong = {key: value for key, value in wanted.items() if present.get(key) != value}
+            write_all(map_, wrong)
+            extra = [key for key in present if (map_, key) not in places]
+            for key in extra:
+                map_.delete(key)
+            repairs += len(wrong) + len(extra)
+        if repairs:
+            self._epochs.bump_global()
+        return repairs

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loaded datapath: one object, its pinned maps, and its programs on devices by pinned links.
+
+Layout below the bpffs folder: `maps/<map>`, `links/<hook>-<device>`. A restart finds both, keeps what the maps hold and
+swaps each program by one atomic link update.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ciliumpy.bpf import programs
+from ciliumpy.bpf.links import Direction, Link, attach_tcx
+from ciliumpy.datapath import encode
+from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE, Devices
+from ciliumpy.datapath.epochs import Epochs
+from ciliumpy.net import links, sysctl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ciliumpy.bpf.maps import Map
+
+OBJECTS = Path(programs.__file__).parent / "objects"
+CONNTRACK_MAPS = ("cp_ct4_v1", "cp_ct6_v1")
+COMMON_HZ = (100, 250, 300, 1000)
+TICK_SHIFT = 8  # conntrack counts in jiffies >> 8
+NODE_HOOKS: tuple[tuple[str, Direction], ...] = (("host", "egress"), ("overlay", "ingress"), ("netdev", "ingress"))
+
+
+class Timeouts(NamedTuple):
+    """Seconds that a conntrack row lives: half-open TCP, TCP, others, both ends closing."""
+
+    tcp_syn: int
+    tcp: int
+    other: int
+    tcp_fin: int
+
+
+class Settings(NamedTuple):
+    """What the programs are told as constants."""
+
+    devices: Devices
+    routers: tuple[str, ...]  # the gateway that pods see, a family each
+    tunnel_port: int
+    ipv4: bool
+    ipv6: bool
+    timeouts: Timeouts
+    map_sizes: Mapping[str, int]
+    ring_bytes: int = programs.RING_BYTES
+
+
+class Datapath:
+    """Owns descriptors; closing it leaves programs, maps and links in place."""
+
+    def __init__(self, collection: programs.Collection, closed: programs.Collection, folder: Path) -> None:
+        self._collection = collection
+        self._closed = closed
+        self._links = folder / "links"
+        # Attaching waits for RCU; the kernel does one at a time anyway, and net/ must not see half-made devices.
+        self._lock = threading.Lock()
+        self.maps: dict[str, Map] = collection.maps
+        self.epochs = Epochs(collection.maps)
+        self.pods: dict[str, int] = {}  # device -> ifindex, of the pods whose program is attached
+
+    def attach_node(self, devices: Devices) -> None:
+        """Attach, or swap, the programs of the node's own devices."""
+        names = {"host": HOST_DEVICE, "overlay": TUNNEL_DEVICE, "netdev": devices.underlay.name}
+        indexes = {"host": devices.host, "overlay": devices.overlay, "netdev": devices.underlay.ifindex}
+        wanted = {f"{hook}-{names[hook]}" for hook, _ in NODE_HOOKS}
+        for hook, direction in NODE_HOOKS:
+            self._attach(hook, names[hook], indexes[hook], direction)
+        for pin in self._links.glob("*"):
+            if not pin.name.startswith("pod-") and pin.name not in wanted:
+                _detach(pin)
+
+    def prepare_pod_device(self, device: str, ifindex: int) -> None:
+        """Close the device to all that the program on it does not decide: a filter, and forwarding off."""
+        sysctl.prepare_pod_host_side(device)
+        links.add_clsact_filter(ifindex, self._closed.programs["closed"].fd, "closed")
+
+    def attach_pod(self, device: str, ifindex: int) -> None:
+        """Attach, or swap, the program of a pod. Idempotent."""
+        if self.pods.get(device) != ifindex:
+            self._attach("pod", device, ifindex, "ingress")
+            self.pods[device] = ifindex
+
+    def open_pod_device(self, ifindex: int) -> None:
+        links.set_up(ifindex)
+
+    def detach_pod(self, device: str) -> None:
+        """Remove a pod's link; one that is gone is no error. What then comes from the device meets the filter."""
+        self.pods.pop(device, None)
+        with self._lock:
+            _detach(self._pin("pod", device))
+
+    def pinned_pods(self) -> set[str]:
+        """Return the devices that have a pinned link."""
+        return {pin.name.removeprefix("pod-") for pin in self._links.glob("pod-*")}
+
+    def flush_conntrack(self) -> None:
+        for name in CONNTRACK_MAPS:
+            map_ = self.maps[name]
+            keys, _ = map_.items()
+            if len(keys):
+                map_.delete_batch(keys)
+
+    def now(self) -> int:
+        """Return the conntrack clock: jiffies >> 8, 32 bits."""
+        return _clock(self._collection.programs["clock"])[0]
+
+    def close(self) -> None:
+        self._collection.close()
+        self._closed.close()
+
+    def _pin(self, hook: str, device: str) -> Path:
+        return self._links / f"{hook}-{device}"
+
+    def _attach(self, hook: str, device: str, ifindex: int, direction: Direction) -> None:
+        with self._lock:
+            attach_tcx(self._collection.programs[hook], ifindex, direction, self._pin(hook, device)).close()
+
+
+def load(settings: Settings, folder: Path) -> Datapath:
+    """Load the objects, with the maps pinned below `folder` reused.
+
+    Conntrack rows are dropped if the epochs they were made under are lost.
+    """
+    closed = programs.load_object(OBJECTS / "closed.o")
+    try:
+        collection = programs.load_object(
+            OBJECTS / "datapath.o",
+            rodata=_constants(settings, calibrate(closed.programs["clock"])),
+            max_entries=settings.map_sizes,
+            pin_dir=folder / "maps",
+            ring_size=settings.ring_bytes,
+        )
+    except BaseException:
+        closed.close()
+        raise
+    datapath = Datapath(collection, closed, folder)
+    if datapath.epochs.is_fresh():
+        datapath.flush_conntrack()
+        datapath.epochs.bump_all()
+    return datapath
+
+
+def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:
+    def ticks(seconds: int) -> int:
+        return max(1, -(-seconds * hz // (1 << TICK_SHIFT)))
+
+    def one(addresses: tuple[str, ...], *, v6: bool) -> bytes:
+        return encode.address(next((a for a in addresses if (":" in a) == v6), ""))
+
+    devices, times = settings.devices, settings.timeouts
+    return {
+        "cfg_vxlan_ifindex": devices.overlay,
+        "cfg_host_ifindex": devices.host,
+        "cfg_netdev_ifindex": devices.underlay.ifindex,
+        "cfg_pod_mtu": devices.underlay.pod_mtu,
+        "cfg_router_ip4": one(settings.routers, v6=False),
+        "cfg_router_ip6": one(settings.routers, v6=True),
+        "cfg_node_ip4": one(devices.underlay.addresses, v6=False),
+        "cfg_node_ip6": one(devices.underlay.addresses, v6=True),
+        "cfg_tunnel_port": settings.tunnel_port,
+        "cfg_ct_timeout_syn": ticks(times.tcp_syn),
+        "cfg_ct_timeout_tcp": ticks(times.tcp),
+        "cfg_ct_timeout_any": ticks(times.other),
+        "cfg_ct_timeout_fin": ticks(times.tcp_fin),
+        "cfg_ipv4": int(settings.ipv4),
+        "cfg_ipv6": int(settings.ipv6),
+    }
+
+
+def _clock(program: programs.Program) -> tuple[int, int]:
+    """Return (jiffies64 >> 8, jiffies64), as the kernel counts them."""
+    data = program.test_run(bytes(64), data_out_size=64).data
+    shifted, jiffies = struct.unpack_from("<QQ", data)
+    return shifted & 0xFFFFFFFF, jiffies
+
+
+def calibrate(program: programs.Program, ticks: int = 4) -> int:
+    """Return the kernel's HZ: the length of some ticks, measured from edge to edge."""
+    edges: list[tuple[int, int]] = []
+    last = _clock(program)[1]
+    while len(edges) < 2 or edges[-1][0] - edges[0][0] < ticks:
+        jiffies, at = _clock(program)[1], time.monotonic_ns()
+        if jiffies != last:
+            edges.append((jiffies, at))
+            last = jiffies
+    measured = (edges[-1][0] - edges[0][0]) * 1e9 / (edges[-1][1] - edges[0][1])
+    return min(COMMON_HZ, key=lambda hz: abs(hz - measured))
+
+
+def _detach(pin: Path) -> None:
+    if pin.exists():
+        with Link.open_pinned(pin) as link:
+            link.detach()

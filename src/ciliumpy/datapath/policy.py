@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries policy sets into the kernel, whole or not at all, and takes them out when nobody uses them any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from ciliumpy.datapath import encode
+from ciliumpy.datapath.kernel import KernelMap, KernelMaps, dump, write
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.tables.datapath import INSTALLED_SETS, InstalledSet
+from ciliumpy.tables.enforcement import POLICY_SETS, VECTORS, PolicySet, PortRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    from ciliumpy.state.database import Database
+
+GRACE_S = 1.0  # a packet that read the old set id has long finished
+VECTOR_TIMEOUT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Row(NamedTuple):
+    """One row of one map."""
+
+    map: KernelMap
+    key: bytes
+    value: bytes
+
+
+class PolicyTarget:
+    """`cp_class_v1`, `cp_port_v1`, `cp_range_v1` and, last, `cp_set_v1`.
+
+    A set that is complete is announced in INSTALLED_SETS, which makes endpoints point at it. `in_use(set id)` tells
+    whether a slot in the kernel still names a set. Classes may be shared by sets.
+    """
+
+    def __init__(self, db: Database, maps: KernelMaps, in_use: Callable[[int], bool]) -> None:
+        self._db = db
+        self._sets = maps["cp_set_v1"]
+        self._ports = maps["cp_port_v1"]
+        self._ranges = maps["cp_range_v1"]
+        self._classes = maps["cp_class_v1"]
+        self._in_use = in_use
+        self._installed: dict[int, list[Row]] = {}
+        self._users: defaultdict[bytes, set[int]] = defaultdict(set)  # class key -> sets
+        self._retired: dict[int, float] = {}  # set id -> when it may go
+        self._vectors = db.table(VECTORS)
+        self._vector_feed = self._vectors.observe("policy sets")
+        self._unsettled: set[int] = set()
+        self._sweep = asyncio.Event()
+
+    async def update(self, rows: Sequence[PolicySet]) -> Mapping[Hashable, str]:
+        wanted = [row for row in rows if row.current and row.id not in self._installed]
+        errors: dict[Hashable, str] = {}
+        if wanted:
+            await self._vectors_settled()
+            errors = await asyncio.to_thread(self._install, wanted)
+        with self._db.write() as txn:
+            for row in rows:
+                if row.current and row.id not in errors:
+                    txn.upsert(
+                        INSTALLED_SETS, InstalledSet(row.identity, row.id, row.ingress_enforced, row.egress_enforced)
+                    )
+        return errors
+
+    async def delete(self, rows: Sequence[PolicySet]) -> Mapping[Hashable, str]:
+        due = asyncio.get_running_loop().time() + GRACE_S
+        with self._db.write() as txn:
+            for row in rows:
+                announced = txn.get(INSTALLED_SETS, row.identity)
+                if announced is not None and announced.id == row.id:
+                    txn.delete(INSTALLED_SETS, row.identity)
+                self._retired[row.id] = due
+        self._sweep.set()
+        return {}
+
+    async def prune(self, rows: Sequence[PolicySet]) -> int:
+        return await asyncio.to_thread(self._repair, rows)
+
+    async def sweep(self) -> None:
+        """Job: take retired sets out of the kernel a second after the last slot has let go of them."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._sweep.clear()
+            now = loop.time()
+            for number, due in list(self._retired.items()):
+                if self._in_use(number):
+                    self._retired[number] = now + GRACE_S
+                elif due <= now:
+                    del self._retired[number]
+                    await asyncio.to_thread(self._remove, number)
+            delay = max(0.0, min(self._retired.values()) - now) if self._retired else None
+            try:
+                await asyncio.wait_for(self._sweep.wait(), delay)
+            except TimeoutError:
+                continue
+
+    def holds(self, set_id: int) -> bool:
+        """Tell whether the kernel has the set, or has not yet been rid of it."""
+        return set_id in self._installed
+
+    async def _vectors_settled(self) -> None:
+        """Wait until every vector that was written before now is in the kernel. CiliumpyError if one is not."""
+        for change in self._vector_feed.take():
+            if change.deleted:
+                self._unsettled.discard(change.row.identity)
+            else:
+                self._unsettled.add(change.row.identity)
+        for identity in list(self._unsettled):
+            if identity in self._vectors and self._vectors.status(identity).state != "done":
+                await self._vectors.wait_done(identity, VECTOR_TIMEOUT_S)
+            self._unsettled.discard(identity)
+
+    def _install(self, rows: Sequence[PolicySet]) -> dict[Hashable, str]:
+        errors: dict[Hashable, str] = {}
+        for row in rows:
+            try:
+                parts = self._rows(row)
+            except ValueError as error:
+                errors[row.id] = f"the policy does not fit into the datapath: {error}"
+                continue
+            self._own(row.id, parts)
+            for part in parts:
+                shared = part.map is self._classes and len(self._users[part.key]) > 1
+                error_text = "" if shared else write(part.map, part.key, part.value)
+                if error_text:
+                    self._remove(row.id)
+                    errors[row.id] = f"{error_text}; the former policy stays in force"
+                    break
+        return errors
+
+    def _rows(self, row: PolicySet) -> list[Row]:
+        """Return what the kernel holds of a set, in the order of writing. ValueError: a part does not fit."""
+        ranges: defaultdict[bytes, list[PortRow]] = defaultdict(list)
+        parts = [Row(self._classes, encode.u32(one.id), encode.class_value(self._classes, one)) for one in row.classes]
+        for port in row.ports:
+            key = encode.port_key(self._ports, row.id, port)
+            if port.first == port.last:
+                parts.append(Row(self._ports, key, encode.u32(port.class_id)))
+            else:
+                ranges[key].append(port)
+        parts += [Row(self._ranges, key, encode.ranges_value(self._ranges, many)) for key, many in ranges.items()]
+        return [*parts, Row(self._sets, encode.u32(row.id), encode.set_value(self._sets, row))]
+
+    def _own(self, number: int, parts: list[Row]) -> None:
+        self._installed[number] = parts
+        for part in parts:
+            if part.map is self._classes:
+                self._users[part.key].add(number)
+
+    def _remove(self, number: int) -> None:
+        """Take a set out: itself first, so that nothing is read half; a class with its last user."""
+        for part in reversed(self._installed.pop(number, [])):
+            if part.map is self._classes:
+                users = self._users[part.key]
+                users.discard(number)
+                if users:
+                    continue
+                del self._users[part.key]
+            part.map.delete(part.key)
+
+    def _repair(self, rows: Sequence[PolicySet]) -> int:
+        """Write again what is missing or differs of installed sets; remove what belongs to no set that is in use."""
+        repairs = 0
+        present = {map_.name: dump(map_) for map_ in (self._classes, self._ports, self._ranges, self._sets)}
+        # Sets of a former agent that slots still point at, until they are pointed at ours.
+        foreign = {key for key in present[self._sets.name] if self._in_use(int.from_bytes(key, "little"))}
+        wanted: dict[tuple[str, bytes], Row] = {}
+        for number in [row.id for row in rows] + list(self._retired):
+            for part in self._installed.get(number, []):
+                wanted[part.map.name, part.key] = part
+        for (name, key), part in wanted.items():
+            if present[name].get(key) != part.value:
+                write(part.map, key, part.value)
+                repairs += 1
+        if foreign - {key for name, key in wanted if name == self._sets.name}:
+            return repairs
+        for map_ in (self._sets, self._ports, self._ranges, self._classes):
+            for key in present[map_.name]:
+                if (map_.name, key) not in wanted:
+                    map_.delete(key)
+                    repairs += 1
+        return repairs
+
+    def highest_ids(self) -> tuple[int, int]:
+        """Return the highest set id and class id that the kernel has: a new agent counts on from there."""
+        sets, classes = dump(self._sets), dump(self._classes)
+        return (
+            max((int.from_bytes(key, "little") for key in sets), default=0),
+            max((int.from_bytes(key, "little") for key in classes), default=0),
+        )
+
+
+def set_errors(db: Database) -> list[CiliumpyError]:
+    """Return why current sets are not in force, for `status`."""
+    table = db.table(POLICY_SETS)
+    found = []
+    for row in table.all():
+        status = table.status(row.id)
+        if row.current and status.state == "error":
+            found.append(CiliumpyError(f"policy of identity {row.identity}: {status.error}"))
+    return found
