@@ -81,17 +81,3 @@ class CompiledPolicy(msgspec.Struct, frozen=True):
             for level in levels
             for selector in level.selectors
         }
-
-    def policies(self) -> set[tuple[str, str, str]]:
-        """Kind, namespace and name of every policy that a level comes from."""
-        return {
-            (bound.kind, bound.namespace, bound.name)
-            for side in (self.ingress, self.egress)
-            for levels in set(side.classes())
-            for level in levels
-            for _, bound in level.origins
-            if bound is not None
-        }
-
-
-OPEN = CompiledPolicy(CompiledDirection(enforced=False), CompiledDirection(enforced=False))

@@ -77,6 +77,10 @@ class Repository:
         subjects = {rule.subject for rule in self._policies.get(key, ())}
         return {identity for subject in subjects for identity in self._subjects.members(subject)}
 
+    def policies_of(self, identity: int) -> set[PolicyKey]:
+        """Policies that select a subject."""
+        return {key for subject in self._subjects.met_by(identity) for key in self._by_subject.get(subject, {})}
+
     def rules_of(self, identity: int) -> list[Named]:
         """The rules that select a subject, each with its name, sorted by it."""
         found = [

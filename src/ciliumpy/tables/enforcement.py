@@ -10,6 +10,8 @@ import msgspec
 
 from ciliumpy.state.table import TableSpec
 
+EVERYBODY_BIT = 0xFFFF  # in a rule reference: the level meets everybody
+
 
 class SelectorBit(msgspec.Struct, frozen=True):
     """A selector in use on this node. Its bit is free again only when no set names it and every vector has it clear."""
@@ -26,7 +28,7 @@ class SelectorVector(msgspec.Struct, frozen=True):
 class Level(msgspec.Struct, frozen=True):
     verdict: int  # enum level_verdict
     everybody: bool = False
-    proxy_port: int = 0
+    proxy_port: int = 0  # of a pass: the level to go on with
     mask: bytes = b""
     rules: tuple[tuple[int, str], ...] = ()  # (bit or 0xffff, "Kind/namespace/name#spec.ingress[0]"): who to name
 
@@ -65,3 +67,11 @@ class PolicySet(msgspec.Struct, frozen=True):
 SELECTOR_BITS = TableSpec("selector-bits", SelectorBit, key=lambda r: r.bit)
 VECTORS = TableSpec("vectors", SelectorVector, key=lambda r: r.identity)
 POLICY_SETS = TableSpec("policy-sets", PolicySet, key=lambda r: r.id, indexes={"identity": lambda r: (r.identity,)})
+
+
+def origins(row: PolicySet, class_id: int, level: int, bit: int) -> tuple[str, ...]:
+    """Return the rules that decided, "Kind/namespace/name#path" each; none where no rule did."""
+    for one in row.classes:
+        if one.id == class_id and level < len(one.levels):
+            return tuple(origin for named, origin in one.levels[level].rules if named == bit)
+    return ()

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps SELECTOR_BITS, VECTORS and POLICY_SETS equal to policies, identities and local endpoints.
+
+One round: take what changed, compile the local identities that it concerns, give bits to new selectors, write vectors,
+then sets. The datapath writes a set only when every vector that was written before it is in the kernel, and says in
+INSTALLED_SETS when it is done; the former set's row is deleted then, and its selectors' bits are freed when the kernel
+has let go of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from ciliumpy.enforcement.bits import FORMER, Bits
+from ciliumpy.enforcement.encode import DoesNotFitError, Numbers, encode
+from ciliumpy.enforcement.memory import Memory, NoMemory
+from ciliumpy.enforcement.vectors import Vectors
+from ciliumpy.model.verdicts import Enforcement
+from ciliumpy.policy.repository import PolicyKey, Repository
+from ciliumpy.state.observer import wait_any
+from ciliumpy.tables.datapath import INSTALLED_SETS
+from ciliumpy.tables.endpoints import ENDPOINTS
+from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, SelectorBit
+from ciliumpy.tables.identities import IDENTITIES
+from ciliumpy.tables.source import POLICIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ciliumpy.model.selectors import Selector
+    from ciliumpy.policy.compiled import CompiledPolicy
+    from ciliumpy.state.database import Database
+    from ciliumpy.state.jobs import Job
+
+VECTOR_BITS = 1024
+SLICE_NS = 5_000_000  # the loop is never held longer
+SWEEP_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class KernelSets(Protocol):
+    """What the datapath knows of the sets in the kernel."""
+
+    def holds(self, set_id: int) -> bool:
+        """Whether the kernel has the set, or has not yet been rid of it."""
+        ...
+
+    def holds_former(self) -> bool:
+        """Whether the kernel has sets of the agent before this one."""
+        ...
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """For `status`."""
+
+    revision: int
+    policies: int
+    sets: int
+    classes: int
+    bits: int
+    bits_total: int
+
+
+class Controller:
+    """A job. Starts writing when `ready` is set: before the policies are read, every pod would look unrestricted."""
+
+    def __init__(
+        self,
+        db: Database,
+        kernel: KernelSets,
+        *,
+        ready: asyncio.Event,
+        enforcement: Enforcement = Enforcement.DEFAULT,
+        memory: Memory | None = None,
+        last_set: int = 0,
+        last_class: int = 0,
+        size: int = VECTOR_BITS,
+    ) -> None:
+        self._db = db
+        self._kernel = kernel
+        self._ready = ready
+        self._size = size
+        self._memory = memory or NoMemory()
+        remembered = self._memory.load()
+        self._bits = Bits(size, remembered)
+        self._vectors = Vectors(size, remembered)
+        self._numbers = Numbers(last_set, last_class)
+        self._repository = Repository(enforcement)
+        self._policies = db.table(POLICIES).observe("enforcement")
+        self._identities = db.table(IDENTITIES).observe("enforcement")
+        self._endpoints = db.table(ENDPOINTS).observe("enforcement")
+        self._installed = db.table(INSTALLED_SETS).observe("enforcement")
+        self._local: dict[int, int] = {}  # endpoint -> identity
+        self._users: Counter[int] = Counter()  # identity -> endpoints
+        self._dirty: set[int] = set()
+        self._compiled: dict[int, CompiledPolicy] = {}  # identity -> what its current set was encoded from
+        self._refused: dict[int, str] = {}  # identity -> why its policy is not in force
+        self._pending: dict[int, int] = {}  # identity -> set that is not yet in force
+        self._unreported: set[PolicyKey] = set()  # policies whose status is not settled
+        db.table(POLICIES).reconciled = True
+        self._retired: set[int] = {FORMER} if remembered else set()  # deleted rows that the kernel may still have
+        self._clearing: dict[int, None] = {}  # vectors whose write frees bits
+        self._cleared: list[Selector] = []
+        self._slice_began_ns = 0
+
+    async def run(self, job: Job) -> None:
+        await self._ready.wait()
+        while True:
+            await self.round()
+            if self._refused:
+                job.degraded(next(iter(self._refused.values())))
+            else:
+                job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._size} selector bits")
+            waiting = bool(self._retired or self._cleared or self._unreported or self._dirty)
+            await wait_any(
+                self._policies,
+                self._identities,
+                self._endpoints,
+                self._installed,
+                timeout_s=SWEEP_S if waiting else None,
+            )
+
+    async def round(self) -> None:
+        """Carry over everything that has changed since the last one."""
+        self._slice_began_ns = self._db.clock.monotonic_ns()
+        await self._follow_identities()
+        self._follow_endpoints()
+        await self._follow_policies()
+        await self._compile()
+        self._settle()
+        self._retire()
+        await self._free_bits()
+
+    @property
+    def counts(self) -> Counts:
+        sets = self._db.table(POLICY_SETS).all()
+        return Counts(
+            revision=self._repository.revision,
+            policies=len(self._repository),
+            sets=len(sets),
+            classes=sum(len(row.classes) for row in sets),
+            bits=len(self._bits),
+            bits_total=self._size,
+        )
+
+    # What came in.
+
+    async def _follow_identities(self) -> None:
+        changed: set[int] = set()
+        for change in self._identities.take():
+            identity = change.row.id
+            changed.add(identity)
+            if change.deleted:
+                self._vectors.remove_identity(identity)
+            else:
+                self._vectors.set_identity(identity, change.row.labels)
+                if identity in self._users:
+                    self._dirty |= self._repository.set_subject(identity, change.row.labels)
+            await self._breathe()
+        await self._write_vectors(changed)
+
+    def _follow_endpoints(self) -> None:
+        for change in self._endpoints.take():
+            endpoint = change.row
+            before = self._local.pop(endpoint.id, 0)
+            if before:
+                self._users[before] -= 1
+            if not change.deleted and endpoint.identity:
+                self._local[endpoint.id] = endpoint.identity
+                self._users[endpoint.identity] += 1
+                row = self._db.table(IDENTITIES).get(endpoint.identity)
+                if row is not None:
+                    self._dirty |= self._repository.set_subject(row.id, row.labels)
+            if before and not self._users[before]:
+                self._forget(before)
+
+    async def _follow_policies(self) -> None:
+        for change in self._policies.take():
+            row = change.row
+            key = PolicyKey(row.kind, row.namespace, row.name)
+            if change.deleted:
+                self._dirty |= self._repository.remove_policy(key)
+                self._unreported.discard(key)
+            else:
+                self._dirty |= self._repository.set_policy(key, row.rules)
+                self._unreported.add(key)
+            await self._breathe()
+
+    def _forget(self, identity: int) -> None:
+        """No endpoint here has that identity any more."""
+        del self._users[identity]
+        self._repository.remove_subject(identity)
+        self._dirty.discard(identity)
+        self._compiled.pop(identity, None)
+        self._refused.pop(identity, None)
+        self._pending.pop(identity, None)
+        with self._db.write() as txn:
+            for row in txn.by(POLICY_SETS, "identity", identity):
+                txn.delete(POLICY_SETS, row.id)
+                self._retired.add(row.id)
+
+    # What goes out.
+
+    async def _compile(self) -> None:
+        compiled: dict[int, CompiledPolicy] = {}
+        for identity in sorted(self._dirty):
+            result = self._repository.compile(identity)
+            if self._compiled.get(identity) != result or identity in self._refused:
+                compiled[identity] = result
+            await self._breathe()
+        self._dirty.clear()
+        fitting: dict[int, CompiledPolicy] = {}
+        new: list[Selector] = []
+        for identity, result in compiled.items():
+            try:
+                new += self._bits.take(result.selectors())
+                fitting[identity] = result
+            except DoesNotFitError as error:
+                self._refuse(identity, str(error))
+        if new:
+            # On disk first: an agent that starts after a crash must know what a bit in the kernel means.
+            self._memory.save(self._bits.assigned)
+            self._write_bits(new)
+            await self._write_vectors(self._vectors.give({selector: self._bits[selector] for selector in new}))
+        for identity, result in fitting.items():
+            self._write_set(identity, result)
+            await self._breathe()
+
+    def _write_set(self, identity: int, result: CompiledPolicy) -> None:
+        try:
+            row = encode(result, identity, self._bits.assigned, self._numbers, self._repository.revision, self._size)
+        except DoesNotFitError as error:
+            self._refuse(identity, str(error))
+            return
+        self._refused.pop(identity, None)
+        self._compiled[identity] = result
+        self._pending[identity] = row.id
+        self._bits.hold(row.id, result.selectors())
+        with self._db.write() as txn:
+            for former in txn.by(POLICY_SETS, "identity", identity):
+                txn.upsert(POLICY_SETS, msgspec.structs.replace(former, current=False))
+            txn.upsert(POLICY_SETS, row)
+
+    def _refuse(self, identity: int, reason: str) -> None:
+        """Keep the former set; said on the job and on every policy that is part of the refused one."""
+        text = f"the policy of identity {identity} does not fit, the former one stays in force: {reason}"
+        _log.error("%s", text)
+        self._refused[identity] = text
+        self._unreported |= self._repository.policies_of(identity)
+
+    async def _write_vectors(self, identities: Iterable[int]) -> None:
+        left = sorted(identities)
+        while left:
+            batch, left = left[:128], left[128:]
+            with self._db.write() as txn:
+                for identity in batch:
+                    row = self._vectors.row(identity)
+                    if row is None:
+                        txn.delete(VECTORS, identity)
+                    else:
+                        txn.upsert(VECTORS, row)
+            await self._breathe()
+
+    def _write_bits(self, selectors: Iterable[Selector]) -> None:
+        with self._db.write() as txn:
+            for selector in selectors:
+                txn.upsert(SELECTOR_BITS, SelectorBit(self._bits[selector], str(selector)))
+
+    # What came of it.
+
+    def _settle(self) -> None:
+        """See which sets are in force, and say so on the policies."""
+        self._installed.take()
+        installed = self._db.table(INSTALLED_SETS)
+        for identity, number in list(self._pending.items()):
+            row = installed.get(identity)
+            if row is not None and row.id == number:
+                del self._pending[identity]
+                self._unreported |= self._repository.policies_of(identity)
+        table = self._db.table(POLICIES)
+        for key in list(self._unreported):
+            errors, waiting = self._state_of(key)
+            if errors or not waiting:
+                table.set_status(key, table.revision_of(key), "error" if errors else "done", errors)
+            if not errors and not waiting:
+                self._unreported.discard(key)
+
+    def _state_of(self, key: PolicyKey) -> tuple[str, bool]:
+        """Why a policy is not in force somewhere, and whether it is still on its way."""
+        sets = self._db.table(POLICY_SETS)
+        subjects = self._repository.selected_by(key)
+        for identity in sorted(subjects):
+            if identity in self._refused:
+                return self._refused[identity], False
+            number = self._pending.get(identity)
+            if number is not None and sets.status(number).state == "error":
+                return sets.status(number).error, True
+        return "", any(identity in self._pending for identity in subjects)
+
+    # What goes away.
+
+    def _retire(self) -> None:
+        """Delete the rows of superseded sets whose successor is in force."""
+        installed = self._db.table(INSTALLED_SETS)
+        gone = []
+        for row in self._db.table(POLICY_SETS).all():
+            in_force = installed.get(row.identity)
+            if not row.current and (in_force is None or in_force.id != row.id):
+                gone.append(row.id)
+        if gone:
+            with self._db.write() as txn:
+                for number in gone:
+                    txn.delete(POLICY_SETS, number)
+            self._retired.update(gone)
+
+    async def _free_bits(self) -> None:
+        """Let go of sets that the kernel has no more, clear bits that nobody names, free those that are cleared."""
+        for number in list(self._retired):
+            held = self._kernel.holds_former() if number == FORMER else self._kernel.holds(number)
+            if not held:
+                self._bits.let_go(number)
+                self._retired.discard(number)
+        if self._cleared:
+            self._finish_clearing()
+            return
+        idle = self._bits.clear()
+        if idle:
+            self._cleared = idle
+            changed = self._vectors.clear(idle)
+            self._clearing = dict.fromkeys(changed)
+            await self._write_vectors(changed)
+
+    def _finish_clearing(self) -> None:
+        table = self._db.table(VECTORS)
+        for identity in list(self._clearing):
+            if identity not in table or table.status(identity).state == "done":
+                del self._clearing[identity]
+        if self._clearing:
+            return
+        freed = self._bits.cleared(self._cleared)
+        self._cleared = []
+        with self._db.write() as txn:
+            for bit in freed:
+                txn.delete(SELECTOR_BITS, bit)
+        self._memory.save(self._bits.assigned)
+        self._dirty.update(self._refused)  # there is room now
+
+    async def _breathe(self) -> None:
+        """Give the loop to others when this slice of work is used up."""
+        if self._db.clock.monotonic_ns() - self._slice_began_ns > SLICE_NS:
+            await asyncio.sleep(0)
+            self._slice_began_ns = self._db.clock.monotonic_ns()

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which bit each selector has, on disk: the sets of the agent before this one stay in force until ours are written.
+
+The kernel's maps outlive the agent, and so must the meaning of a bit. The file lies in the run directory, because both
+are gone after a reboot.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from ciliumpy.model.selectors import Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+class Memory(Protocol):
+    """Where bits are kept over a restart."""
+
+    def load(self) -> dict[Selector, int]: ...
+
+    def save(self, bits: Mapping[Selector, int]) -> None:
+        """Keep them; called before any vector has a bit that is new."""
+        ...
+
+
+class FileMemory:
+    """A JSON list of [bit, selector], replaced whole by a rename."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    def load(self) -> dict[Selector, int]:
+        """What was kept; nothing, with a warning, if the file is damaged or of other bits than this node has."""
+        try:
+            entries = msgspec.json.decode(self._path.read_bytes(), type=list[tuple[int, Selector]])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("%s: cannot be read, selector bits are given anew: %s", self._path, error)
+            return {}
+        bits = {selector: bit for bit, selector in entries}
+        if len(set(bits.values())) != len(entries) or not all(0 <= bit < self._size for bit in bits.values()):
+            _log.warning("%s: names bits that this node has not, or twice: selector bits are given anew", self._path)
+            return {}
+        return bits
+
+    def save(self, bits: Mapping[Selector, int]) -> None:
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode([(bit, selector) for selector, bit in bits.items()]))
+        temporary.chmod(0o600)
+        temporary.replace(self._path)
+
+
+class NoMemory:
+    """Of an agent whose kernel maps do not outlive it."""
+
+    def load(self) -> dict[Selector, int]:
+        return {}
+
+    def save(self, bits: Mapping[Selector, int]) -> None:
+        pass
