@@ -55,6 +55,10 @@ class KernelSets(Protocol):
         """Whether the kernel has sets of the agent before this one."""
         ...
 
+    def drop_former(self) -> int:
+        """Remove those sets at once; how many. What they enforced is closed until its new set is written."""
+        ...
+
 
 class Counts(msgspec.Struct, frozen=True):
     """For `status`."""
@@ -87,7 +91,9 @@ class Controller:
         self._ready = ready
         self._size = size
         self._memory = memory or NoMemory()
-        remembered = self._memory.load()
+        loaded = self._memory.load()
+        self._amnesia = loaded is None
+        remembered = loaded or {}
         self._bits = Bits(size, remembered)
         self._vectors = Vectors(size, remembered)
         self._numbers = Numbers(last_set, last_class)
@@ -111,6 +117,7 @@ class Controller:
 
     async def run(self, job: Job) -> None:
         await self._ready.wait()
+        self.begin()
         while True:
             await self.round()
             if self._refused:
@@ -125,6 +132,14 @@ class Controller:
                 self._installed,
                 timeout_s=SWEEP_S if waiting else None,
             )
+
+    def begin(self) -> None:
+        """Where nobody knows what the bits of former sets mean, they must not meet vectors with ours."""
+        if self._amnesia and self._kernel.holds_former():
+            dropped = self._kernel.drop_former()
+            _log.warning("the selector bits of the former agent are lost: %d policy sets were removed", dropped)
+        self._amnesia = False
+        self._memory.save(self._bits.assigned)
 
     async def round(self) -> None:
         """Carry over everything that has changed since the last one."""

@@ -24,7 +24,9 @@ _log = logging.getLogger(__name__)
 class Memory(Protocol):
     """Where bits are kept over a restart."""
 
-    def load(self) -> dict[Selector, int]: ...
+    def load(self) -> dict[Selector, int] | None:
+        """What was kept; None if nothing is known of an agent before this one."""
+        ...
 
     def save(self, bits: Mapping[Selector, int]) -> None:
         """Keep them; called before any vector has a bit that is new."""
@@ -38,19 +40,19 @@ class FileMemory:
         self._path = path
         self._size = size
 
-    def load(self) -> dict[Selector, int]:
-        """What was kept; nothing, with a warning, if the file is damaged or of other bits than this node has."""
+    def load(self) -> dict[Selector, int] | None:
+        """What was kept; None, with a warning, if the file is damaged or of other bits than this node has."""
         try:
             entries = msgspec.json.decode(self._path.read_bytes(), type=list[tuple[int, Selector]])
         except FileNotFoundError:
-            return {}
+            return None
         except (OSError, msgspec.DecodeError) as error:
             _log.warning("%s: cannot be read, selector bits are given anew: %s", self._path, error)
-            return {}
+            return None
         bits = {selector: bit for bit, selector in entries}
         if len(set(bits.values())) != len(entries) or not all(0 <= bit < self._size for bit in bits.values()):
             _log.warning("%s: names bits that this node has not, or twice: selector bits are given anew", self._path)
-            return {}
+            return None
         return bits
 
     def save(self, bits: Mapping[Selector, int]) -> None:
@@ -63,8 +65,8 @@ class FileMemory:
 class NoMemory:
     """Of an agent whose kernel maps do not outlive it."""
 
-    def load(self) -> dict[Selector, int]:
-        return {}
+    def load(self) -> dict[Selector, int] | None:
+        return None
 
     def save(self, bits: Mapping[Selector, int]) -> None:
         pass

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps IDENTITIES: the reserved ones, all of the cluster, and a number for every label set that is asked for here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from ciliumpy.identity.allocate import KIND, document, free_number, is_allocatable, labels_of
+from ciliumpy.kit.backoff import Backoff
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.identity import reserved_identities
+from ciliumpy.state.observer import wait_any
+from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS, Identity
+from ciliumpy.tables.source import IDENTITY_OBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ciliumpy.state.database import Database
+    from ciliumpy.state.jobs import Job
+    from ciliumpy.store.interface import Store, Transaction
+
+RETRY = Backoff(first_s=0.1, most_s=10.0)
+Labels = tuple[str, ...]
+
+_log = logging.getLogger(__name__)
+
+
+class Controller:
+    """A job. Allocates when `ready` is set: before the store is read, every label set would look new."""
+
+    def __init__(
+        self, db: Database, store: Store, *, ready: asyncio.Event, ipv4: bool = True, ipv6: bool = True
+    ) -> None:
+        self._db = db
+        self._store = store
+        self._ready = ready
+        self._objects = db.table(IDENTITY_OBJECTS).observe("identity")
+        self._requests = db.table(IDENTITY_REQUESTS).observe("identity")
+        self._failures = 0
+        self._lost: set[int] = set()
+        reserved = reserved_identities(ipv4=ipv4, ipv6=ipv6)
+        with db.write() as txn:
+            for number, labels in reserved.items():
+                txn.upsert(IDENTITIES, Identity(number, labels, reserved=True))
+
+    async def run(self, job: Job) -> None:
+        while True:
+            self._follow()
+            missing = self._missing() if self._ready.is_set() else {}
+            if not missing:
+                job.ok(f"{len(self._db.table(IDENTITIES))} identities")
+                if not self._ready.is_set():
+                    await self._ready.wait()
+                    continue
+                await wait_any(self._objects, self._requests)
+                continue
+            try:
+                await self._allocate(missing)
+                self._failures = 0
+            except CiliumpyError as error:
+                self._failures += 1
+                job.degraded(f"{len(missing)} label sets have no number: {error.message}")
+                await wait_any(self._objects, self._requests, timeout_s=RETRY.delay_s(self._failures))
+
+    def _follow(self) -> None:
+        """Carry over what the store says."""
+        self._requests.take()
+        with self._db.write() as txn:
+            for change in self._objects.take():
+                row = change.row
+                if not is_allocatable(row.id) or not row.labels:
+                    _log.warning("CiliumIdentity %d is ignored: it has no labels, or a number that is reserved", row.id)
+                elif not change.deleted:
+                    txn.upsert(IDENTITIES, Identity(row.id, row.labels))
+                elif txn.get(IDENTITY_REQUESTS, row.labels) is None:
+                    txn.delete(IDENTITIES, row.id)
+                else:
+                    self._lost.add(row.id)  # an endpoint here has it: it is created again
+
+    def _missing(self) -> dict[Labels, int]:
+        """Label sets asked for that have no number in the store, with the number they had, or 0."""
+        objects, known = self._db.table(IDENTITY_OBJECTS), self._db.table(IDENTITIES)
+        missing: dict[Labels, int] = {}
+        for request in self._db.table(IDENTITY_REQUESTS).all():
+            if objects.by("labels", request.labels):
+                continue
+            rows = known.by("labels", request.labels)
+            lost = next((row.id for row in rows if row.id in self._lost), 0)
+            if lost or not rows:
+                missing[request.labels] = lost
+        return missing
+
+    async def _allocate(self, missing: Mapping[Labels, int]) -> None:
+        known = {row.id for row in self._db.table(IDENTITY_OBJECTS).all()}
+        numbers = await asyncio.to_thread(_in_store, self._store, missing, known)
+        with self._db.write() as txn:
+            for labels, number in numbers.items():
+                txn.upsert(IDENTITIES, Identity(number, labels))
+        self._lost.clear()
+
+
+def _in_store(store: Store, missing: Mapping[Labels, int], known: set[int]) -> dict[Labels, int]:
+    """Find or create the identity of each label set, under the store's lock. `known` have other labels: not read."""
+    with store.transaction() as txn:
+        used = {int(name) for _, name in txn.names(KIND) if name.isdecimal()}
+        others = _labels_in(txn, used - known)
+        found: dict[Labels, int] = {}
+        for labels, former in missing.items():
+            number = others.get(labels)
+            if number is None:
+                number = former if former and former not in used else free_number(used)
+                txn.create(document(number, labels))
+                used.add(number)
+            found[labels] = number
+        return found
+
+
+def _labels_in(txn: Transaction, numbers: set[int]) -> dict[Labels, int]:
+    """Label sets of objects that another agent has just created; of two with the same, the lower number."""
+    found: dict[Labels, int] = {}
+    for number in sorted(numbers, reverse=True):
+        stored = txn.get(KIND, str(number))
+        if stored is not None and is_allocatable(number):
+            found[labels_of(stored.document)] = number
+    return found
