@@ -42,6 +42,7 @@ class EndpointTarget:
         self._doors = doors
         self._held: dict[int, KernelEndpoint] = {}  # as the kernel has them
         self._lock = asyncio.Lock()
+        self._changed = asyncio.Condition()
         self._foreign = self._read_foreign()
 
     def in_use(self, set_id: int) -> bool:
@@ -59,7 +60,23 @@ class EndpointTarget:
 
     async def delete(self, rows: Sequence[KernelEndpoint]) -> Mapping[Hashable, str]:
         async with self._lock:
-            return await asyncio.to_thread(self._close, rows)
+            errors = await asyncio.to_thread(self._close, rows)
+        async with self._changed:
+            self._changed.notify_all()
+        return errors
+
+    async def closed(self, slot: int, generation: int, timeout_s: float = 10.0) -> None:
+        """Wait until the kernel has nothing of that endpoint. CiliumpyError: it still has after `timeout_s`."""
+
+        def gone() -> bool:
+            held = self._held.get(slot)
+            return held is None or held.generation != generation
+
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(gone)
+        except TimeoutError:
+            raise CiliumpyError(f"endpoint {slot} is still in the datapath after {timeout_s:g} s") from None
 
     async def prune(self, rows: Sequence[KernelEndpoint]) -> int:
         async with self._lock:

@@ -50,6 +50,9 @@ class PolicyTarget:
         self._installed: dict[int, list[Row]] = {}
         self._users: defaultdict[bytes, set[int]] = defaultdict(set)  # class key -> sets
         self._retired: dict[int, float] = {}  # set id -> when it may go
+        self._former = {int.from_bytes(key, "little") for key in dump(self._sets)}
+        self._may_prune = False
+        self._lock = asyncio.Lock()
         self._vectors = db.table(VECTORS)
         self._vector_feed = self._vectors.observe("policy sets")
         self._unsettled: set[int] = set()
@@ -60,10 +63,12 @@ class PolicyTarget:
         errors: dict[Hashable, str] = {}
         if wanted:
             await self._vectors_settled()
-            errors = await asyncio.to_thread(self._install, wanted)
+            self._installed.update({row.id: [] for row in wanted})
+            async with self._lock:
+                errors = await asyncio.to_thread(self._install, wanted)
         with self._db.write() as txn:
             for row in rows:
-                if row.current and row.id not in errors:
+                if row.id not in errors and txn.get(POLICY_SETS, row.id) == row and row.current:
                     txn.upsert(
                         INSTALLED_SETS, InstalledSet(row.identity, row.id, row.ingress_enforced, row.egress_enforced)
                     )
@@ -81,29 +86,48 @@ class PolicyTarget:
         return {}
 
     async def prune(self, rows: Sequence[PolicySet]) -> int:
-        return await asyncio.to_thread(self._repair, rows)
+        self._may_prune = True
+        self._sweep.set()
+        async with self._lock:
+            return await asyncio.to_thread(self._repair, [row.id for row in rows])
 
     async def sweep(self) -> None:
-        """Job: take retired sets out of the kernel a second after the last slot has let go of them."""
+        """Job: take sets out of the kernel a second after the last slot has let go of them."""
         loop = asyncio.get_running_loop()
         while True:
             self._sweep.clear()
-            now = loop.time()
             for number, due in list(self._retired.items()):
                 if self._in_use(number):
-                    self._retired[number] = now + GRACE_S
-                elif due <= now:
+                    self._retired[number] = loop.time() + GRACE_S
+                elif due <= loop.time():
+                    async with self._lock:
+                        await asyncio.to_thread(self._remove, number)
                     del self._retired[number]
-                    await asyncio.to_thread(self._remove, number)
-            delay = max(0.0, min(self._retired.values()) - now) if self._retired else None
+            if self._may_prune and self._former and not any(map(self._in_use, self._former)):
+                async with self._lock:
+                    await asyncio.to_thread(self._repair, list(self._installed))
+            waiting = bool(self._retired or self._former)
             try:
-                await asyncio.wait_for(self._sweep.wait(), delay)
+                await asyncio.wait_for(self._sweep.wait(), GRACE_S / 2 if waiting else None)
             except TimeoutError:
                 continue
 
     def holds(self, set_id: int) -> bool:
         """Tell whether the kernel has the set, or has not yet been rid of it."""
         return set_id in self._installed
+
+    def holds_former(self) -> bool:
+        """Tell whether the kernel has sets of the agent before this one."""
+        return bool(self._former)
+
+    def drop_former(self) -> int:
+        """Remove the sets of a former agent at once, when what their bits mean is lost; return how many.
+
+        Until its new set is written an endpoint whose policy is enforced gets and sends nothing new: closed, not open.
+        """
+        for number in self._former:
+            self._sets.delete(encode.u32(number))
+        return len(self._former)
 
     async def _vectors_settled(self) -> None:
         """Wait until every vector that was written before now is in the kernel. CiliumpyError if one is not."""
@@ -165,27 +189,27 @@ class PolicyTarget:
                 del self._users[part.key]
             part.map.delete(part.key)
 
-    def _repair(self, rows: Sequence[PolicySet]) -> int:
+    def _repair(self, numbers: Sequence[int]) -> int:
         """Write again what is missing or differs of installed sets; remove what belongs to no set that is in use."""
         repairs = 0
         present = {map_.name: dump(map_) for map_ in (self._classes, self._ports, self._ranges, self._sets)}
-        # Sets of a former agent that slots still point at, until they are pointed at ours.
-        foreign = {key for key in present[self._sets.name] if self._in_use(int.from_bytes(key, "little"))}
         wanted: dict[tuple[str, bytes], Row] = {}
-        for number in [row.id for row in rows] + list(self._retired):
+        for number in {*numbers, *self._retired}:
             for part in self._installed.get(number, []):
                 wanted[part.map.name, part.key] = part
         for (name, key), part in wanted.items():
             if present[name].get(key) != part.value:
                 write(part.map, key, part.value)
                 repairs += 1
-        if foreign - {key for name, key in wanted if name == self._sets.name}:
+        # Slots that still point at a former agent's set need its classes: nothing goes before all point at ours.
+        if any(map(self._in_use, self._former)):
             return repairs
         for map_ in (self._sets, self._ports, self._ranges, self._classes):
             for key in present[map_.name]:
                 if (map_.name, key) not in wanted:
                     map_.delete(key)
                     repairs += 1
+        self._former.clear()
         return repairs
 
     def highest_ids(self) -> tuple[int, int]:

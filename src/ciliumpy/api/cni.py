@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers the CNI plugin on a unix socket: one JSON line there, with the pod's namespace as a descriptor, one back.
+
+    {"command": "ADD"|"DEL", "containerID", "ifname", "netns", "podNamespace", "podName", "podUID"}
+    {"result": {CNI 1.1.0 result}}  or  {"error": {"code", "msg", "details"}}
+
+A deletion that the plugin queued while no agent was there is worked off when this one starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from ciliumpy.api.admin_server import listener
+from ciliumpy.endpoints.controller import Request
+from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ciliumpy.endpoints.controller import Endpoints
+    from ciliumpy.endpoints.plug import Gateway
+    from ciliumpy.state.jobs import JobGroup
+    from ciliumpy.tables.endpoints import Endpoint
+
+LONGEST_REQUEST = 65536
+REQUEST_TIMEOUT_S = 5.0
+QUEUE = "cni-deletes"
+
+# Error codes of the CNI specification.
+INVALID_ENVIRONMENT = 4
+TRY_AGAIN_LATER = 11
+INTERNAL = 100
+
+_log = logging.getLogger(__name__)
+
+
+class Message(msgspec.Struct, frozen=True):
+    command: str
+    container_id: str = msgspec.field(name="containerID")
+    ifname: str
+    netns: str = ""
+    pod_namespace: str = msgspec.field(name="podNamespace", default="")
+    pod_name: str = msgspec.field(name="podName", default="")
+    pod_uid: str = msgspec.field(name="podUID", default="")
+
+
+class Failure(NamedTuple):
+    code: int
+    message: str
+    details: str = ""
+
+
+class CniServer:
+    """Serves ADD and DEL. Each connection is a job of its own."""
+
+    def __init__(self, endpoints: Endpoints, gateway: Gateway, jobs: JobGroup, path: Path) -> None:
+        self._endpoints = endpoints
+        self._gateway = gateway
+        self._jobs = jobs
+        self._path = path
+        self._served = 0
+
+    async def run(self, listening: Callable[[], None] = lambda: None) -> None:
+        """Job: accept until cancelled."""
+        await self._work_off_queue()
+        loop = asyncio.get_running_loop()
+        with listener(self._path) as own:
+            listening()
+            while True:
+                connection, _ = await loop.sock_accept(own)
+                self._served += 1
+                self._jobs.start(
+                    f"cni-request-{self._served}",
+                    lambda connection=connection: self._serve(connection),  # type: ignore[misc]
+                    restart="never",
+                )
+
+    async def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            fds: list[int] = []
+            try:
+                line = await asyncio.wait_for(_receive(connection, fds), REQUEST_TIMEOUT_S)
+                answer = await self._answer(line, fds[0] if fds else None)
+                await asyncio.get_running_loop().sock_sendall(connection, answer)
+            except (OSError, TimeoutError) as error:
+                _log.warning("CNI client went away: %s", error)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    async def _answer(self, line: bytes, fd: int | None) -> bytes:
+        try:
+            result = await self._handle(line, fd)
+        except CiliumpyError as error:
+            result = Failure(TRY_AGAIN_LATER, error.message, error.hint or "")
+        except Exception as error:  # noqa: BLE001 - whatever it was, the plugin gets an answer
+            _log.exception("CNI request failed")
+            result = Failure(INTERNAL, f"{type(error).__name__}: {error}", "this is a defect; the agent's log has more")
+        if isinstance(result, Failure):
+            _log.warning("CNI: %s", result.message)
+            body: dict[str, Any] = {"code": result.code, "msg": result.message, "details": result.details}
+            return msgspec.json.encode({"error": body}) + b"\n"
+        return msgspec.json.encode({"result": result}) + b"\n"
+
+    async def _handle(self, line: bytes, fd: int | None) -> dict[str, Any] | Failure:
+        try:
+            message = msgspec.json.decode(line, type=Message)
+        except msgspec.DecodeError as error:
+            return Failure(INVALID_ENVIRONMENT, f"the request cannot be read: {error}")
+        if message.command == "DEL":
+            await self._endpoints.remove(message.container_id, message.ifname)
+            return {}
+        if message.command != "ADD":
+            return Failure(INVALID_ENVIRONMENT, f"command {message.command!r} is not known")
+        if fd is None:
+            return Failure(INVALID_ENVIRONMENT, "the request has no network namespace")
+        request = Request(
+            message.container_id,
+            message.ifname,
+            message.netns,
+            message.pod_namespace,
+            message.pod_name,
+            message.pod_uid,
+        )
+        endpoint = await self._endpoints.add(request, fd)
+        return result_of(endpoint, self._gateway, message.netns)
+
+    async def _work_off_queue(self) -> None:
+        for path in sorted((self._path.parent / QUEUE).glob("*.json")):
+            try:
+                message = msgspec.json.decode(path.read_bytes(), type=Message)
+                await self._endpoints.remove(message.container_id, message.ifname)
+            except (OSError, msgspec.DecodeError) as error:
+                _log.warning("queued deletion %s cannot be read and is dropped: %s", path, error)
+            except CiliumpyError as error:
+                _log.warning("queued deletion %s: %s", path, error)
+                continue
+            path.unlink(missing_ok=True)
+
+
+async def _receive(connection: socket.socket, fds: list[int]) -> bytes:
+    """Read one line; descriptors that come along are put into `fds`. The caller closes them."""
+    connection.setblocking(False)
+    received = b""
+    while not received.endswith(b"\n") and len(received) < LONGEST_REQUEST:
+        try:
+            part, got, _, _ = socket.recv_fds(connection, LONGEST_REQUEST, 4, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            await _readable(connection)
+            continue
+        fds += got
+        if not part:
+            break
+        received += part
+    return received
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def result_of(endpoint: Endpoint, gateway: Gateway, netns: str) -> dict[str, Any]:
+    """Return the endpoint as a CNI 1.1.0 result."""
+    ips, routes = [], []
+    for address, router, length, default in (
+        (endpoint.ipv4, gateway.ipv4, 32, "0.0.0.0/0"),
+        (endpoint.ipv6, gateway.ipv6, 128, "::/0"),
+    ):
+        if address:
+            ips.append({"address": f"{address}/{length}", "gateway": router, "interface": 1})
+            routes.append({"dst": default, "gw": router})
+    return {
+        "cniVersion": "1.1.0",
+        "interfaces": [
+            {"name": endpoint.host_interface, "mac": endpoint.host_mac, "mtu": gateway.mtu},
+            {"name": endpoint.interface, "mac": endpoint.mac, "mtu": gateway.mtu, "sandbox": netns},
+        ],
+        "ips": ips,
+        "routes": routes,
+        "dns": {},
+    }

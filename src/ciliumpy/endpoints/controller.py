@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Endpoints come and go by ADD and DEL, and follow the labels of their pods. The one writer of their table."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
+
+from ciliumpy.endpoints import allocate
+from ciliumpy.endpoints.records import Record, Records
+from ciliumpy.endpoints.state import RESTORING, WAITING_FOR_IDENTITY
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.labels import pod_labels
+from ciliumpy.state.observer import wait_any
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
+from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
+from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS, IdentityRequest
+from ciliumpy.tables.ipcache import IPCACHE
+from ciliumpy.tables.source import NAMESPACES, PODS, Pod
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from ciliumpy.endpoints.plug import Plug
+    from ciliumpy.kit.clock import Clock
+    from ciliumpy.state.database import Database, WriteTransaction
+    from ciliumpy.state.observer import Observer
+
+INIT_LABELS = ("reserved:init",)
+POD_WAIT_S = 5.0
+READY_WAIT_S = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class AddressPool(Protocol):
+    def allocate(self) -> str: ...
+    def take(self, text: str) -> None: ...
+    def release(self, text: str) -> None: ...
+
+
+class Request(NamedTuple):
+    """What ADD asks for. `netns` is a path for messages; the namespace itself comes as a descriptor."""
+
+    container_id: str
+    interface: str
+    netns: str
+    namespace: str
+    pod: str
+    uid: str
+
+
+class Endpoints:
+    """Plugs pods in and out.
+
+    `pools` has a pool a family, `closed(slot, generation)` waits until the datapath has let go of an endpoint. A pool,
+    the slots and the records are touched on the event loop only.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        records: Records,
+        pools: Mapping[str, AddressPool],
+        plug: Plug,
+        *,
+        closed: Callable[[int, int], Awaitable[None]],
+        clock: Clock,
+        cluster: str = "default",
+    ) -> None:
+        self._db = db
+        self._table = db.table(ENDPOINTS)
+        self._pods = db.table(PODS)
+        self._records = records
+        self._pools = pools
+        self._plug = plug
+        self._closed = closed
+        self._clock = clock
+        self._cluster = cluster
+        self._slots = allocate.Slots()
+        self._busy: set[tuple[str, str]] = set()
+        self._kept: dict[int, Record] = {}
+
+    # ---- restart -----------------------------------------------------------------------------------------------------
+
+    def restore(self) -> int:
+        """Take over the endpoints of a former agent whose devices are still there; return how many.
+
+        They keep number, generation, addresses and identity. What is left of the others is removed.
+        """
+        kept: list[Endpoint] = []
+        for record in self._records.load():
+            endpoint = record.endpoint
+            if self._plug.is_intact(endpoint):
+                kept.append(msgspec.structs.replace(endpoint, state=RESTORING, error=""))
+                self._kept[endpoint.id] = record
+                self._slots.restore(endpoint.id, endpoint.generation)
+                for address in _addresses(endpoint):
+                    self._pool(address).take(address)
+                continue
+            _log.warning("endpoint %d (%s/%s) is gone", endpoint.id, endpoint.namespace, endpoint.pod)
+            if not endpoint.ifindex:
+                self._plug.remove(endpoint.host_interface)
+            self._records.remove(endpoint.id)
+        with self._db.write() as txn:
+            for endpoint in kept:
+                txn.upsert(ENDPOINTS, endpoint)
+                txn.upsert(IDENTITY_REQUESTS, IdentityRequest(endpoint.labels))
+        return len(kept)
+
+    # ---- ADD and DEL -------------------------------------------------------------------------------------------------
+
+    async def add(self, request: Request, netns_fd: int) -> Endpoint:
+        """Plug a pod in and return its endpoint when packets may flow. CiliumpyError, and nothing is left.
+
+        A second ADD for the same container and interface returns the endpoint there is, if its device is intact.
+        """
+        key = (request.container_id, request.interface)
+        if key in self._busy:
+            raise CiliumpyError(f"container {request.container_id} is being plugged in or out already", "try again")
+        self._busy.add(key)
+        try:
+            present = self._find(*key)
+            if present is not None:
+                if not await asyncio.to_thread(self._plug.is_intact, present):
+                    raise CiliumpyError(
+                        f"container {request.container_id} has endpoint {present.id}, but its device"
+                        f" {present.host_interface} is not what it was",
+                        "delete it (CNI DEL) and add it anew",
+                    )
+                return present
+            return await self._create(request, netns_fd)
+        finally:
+            self._busy.discard(key)
+
+    async def remove(self, container_id: str, interface: str) -> bool:
+        """Plug a pod out; return False if it is unknown."""
+        endpoint = self._find(container_id, interface)
+        if endpoint is None:
+            return False
+        await self._destroy(endpoint)
+        return True
+
+    async def _create(self, request: Request, netns_fd: int) -> Endpoint:
+        labels = await self._labels_of(request)
+        endpoint = self._allocate(request, labels)
+        try:
+            # The record comes first: what is made from here on is found, and removed, by the next agent.
+            self._save(endpoint, request)
+            ifindex, peer_ifindex = await asyncio.to_thread(self._plug.create, endpoint, netns_fd)
+            endpoint = msgspec.structs.replace(endpoint, ifindex=ifindex, peer_ifindex=peer_ifindex)
+            with self._db.write() as txn:
+                self._place(txn, endpoint)
+            self._save(self._table.get(endpoint.id) or endpoint, request)
+            await self._ready(endpoint)
+        except BaseException:
+            await self._destroy(endpoint)
+            raise
+        return self._table.get(endpoint.id) or endpoint
+
+    def _allocate(self, request: Request, labels: tuple[str, ...]) -> Endpoint:
+        used = {row.id for row in self._table.all()} | self._kept.keys()
+        slot, generation = self._slots.allocate(used, self._clock.monotonic_ns())
+        addresses: dict[str, str] = {}
+        try:
+            for family, pool in self._pools.items():
+                addresses[family] = pool.allocate()
+        except CiliumpyError:
+            for family, address in addresses.items():
+                self._pools[family].release(address)
+            raise
+        mac, host_mac = allocate.macs(request.container_id, request.interface, generation)
+        return Endpoint(
+            id=slot,
+            generation=generation,
+            namespace=request.namespace,
+            pod=request.pod,
+            container_id=request.container_id,
+            interface=request.interface,
+            host_interface=allocate.host_interface(request.container_id, request.interface),
+            ifindex=0,
+            peer_ifindex=0,
+            mac=mac,
+            host_mac=host_mac,
+            ipv4=addresses.get("ipv4", ""),
+            ipv6=addresses.get("ipv6", ""),
+            labels=labels,
+            state=WAITING_FOR_IDENTITY,
+        )
+
+    async def _destroy(self, endpoint: Endpoint) -> None:
+        """Take it out of the datapath first, then remove its devices, then give its numbers back."""
+        held = endpoint.id in self._db.table(KERNEL_ENDPOINTS)
+        with self._db.write() as txn:
+            txn.delete(ENDPOINTS, endpoint.id)
+            self._forget_request(txn, endpoint.labels)
+        if held:
+            await self._closed(endpoint.id, endpoint.generation)
+        await asyncio.to_thread(self._plug.remove, endpoint.host_interface)
+        for address in _addresses(endpoint):
+            self._pool(address).release(address)
+        self._kept.pop(endpoint.id, None)
+        self._records.remove(endpoint.id)
+
+    async def _ready(self, endpoint: Endpoint) -> None:
+        """Wait until policy set, link, rows and ipcache are done. CiliumpyError: what failed, or is still missing."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + READY_WAIT_S
+        kernel, ipcache = self._db.table(KERNEL_ENDPOINTS), self._db.table(IPCACHE)
+        observers: list[Observer[Any]] = [t.observe("add") for t in (self._table, kernel, ipcache)]
+        prefixes = [f"{a}/{128 if ':' in a else 32}" for a in _addresses(endpoint)]
+        try:
+            while endpoint.id not in kernel or any(prefix not in ipcache for prefix in prefixes):
+                if loop.time() >= until:
+                    raise CiliumpyError(
+                        f"endpoint {endpoint.id} is not ready after {READY_WAIT_S:g} s: {self._why(endpoint.id)}"
+                    )
+                for observer in observers:
+                    observer.take()
+                await wait_any(*observers, timeout_s=until - loop.time())
+        finally:
+            for observer in observers:
+                observer.close()
+        await kernel.wait_done(endpoint.id, max(0.0, until - loop.time()))
+        for prefix in prefixes:
+            await ipcache.wait_done(prefix, max(0.0, until - loop.time()))
+
+    # ---- labels and identity -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Job: follow the labels of pods and namespaces, and the numbers of label sets."""
+        pods, namespaces = self._pods.observe("endpoints"), self._db.table(NAMESPACES).observe("endpoints")
+        identities = self._db.table(IDENTITIES).observe("endpoints")
+        try:
+            while True:
+                affected: dict[int, Endpoint] = {}
+                for pod in pods.take():
+                    if not pod.deleted:
+                        affected |= _by_id(self._table.by("pod", (pod.row.namespace, pod.row.name)))
+                named = {change.row.name for change in namespaces.take()}
+                if named:
+                    affected |= _by_id(row for row in self._table.all() if row.namespace in named)
+                numbered = {change.row.labels for change in identities.take()}
+                if numbered:
+                    affected |= _by_id(row for row in self._table.all() if row.labels in numbered)
+                with self._db.write() as txn:
+                    for row in affected.values():
+                        self._follow(txn, row)
+                await wait_any(pods, namespaces, identities)
+        finally:
+            for observer in (pods, namespaces, identities):
+                observer.close()
+
+    def _follow(self, txn: WriteTransaction, row: Endpoint) -> None:
+        pod = txn.get(PODS, (row.namespace, row.pod))
+        labels = row.labels if pod is None else self._pod_labels(pod)
+        changed = self._place(txn, msgspec.structs.replace(row, labels=labels))
+        if labels != row.labels:
+            self._forget_request(txn, row.labels)
+        record = self._kept.get(row.id)
+        if changed and record is not None:
+            self._kept[row.id] = msgspec.structs.replace(record, endpoint=txn.get(ENDPOINTS, row.id) or row)
+            self._records.save(self._kept[row.id])
+
+    def _place(self, txn: WriteTransaction, row: Endpoint) -> bool:
+        """Write the row with the identity of its labels; with its former one until there is a new one."""
+        txn.upsert(IDENTITY_REQUESTS, IdentityRequest(row.labels))
+        found = txn.by(IDENTITIES, "labels", row.labels)
+        if found:
+            row = msgspec.structs.replace(row, identity=found[0].id, state="ready")
+        return txn.upsert(ENDPOINTS, row)
+
+    @staticmethod
+    def _forget_request(txn: WriteTransaction, labels: tuple[str, ...]) -> None:
+        if not any(row.labels == labels for row in txn.all(ENDPOINTS)):
+            txn.delete(IDENTITY_REQUESTS, labels)
+
+    async def _labels_of(self, request: Request) -> tuple[str, ...]:
+        """Return the labels of a pod; one that the store does not tell of within five seconds is `reserved:init`."""
+        pod = self._pods.get((request.namespace, request.pod))
+        if pod is None:
+            loop = asyncio.get_running_loop()
+            until = loop.time() + POD_WAIT_S
+            observer = self._pods.observe("add")
+            try:
+                while pod is None and loop.time() < until:
+                    observer.take()
+                    await wait_any(observer, timeout_s=until - loop.time())
+                    pod = self._pods.get((request.namespace, request.pod))
+            finally:
+                observer.close()
+        if pod is None:
+            _log.warning("pod %s/%s is unknown: plugged in as reserved:init", request.namespace, request.pod)
+            return INIT_LABELS
+        return self._pod_labels(pod)
+
+    def _pod_labels(self, pod: Pod) -> tuple[str, ...]:
+        namespace = self._db.table(NAMESPACES).get(pod.namespace)
+        return pod_labels(
+            pod.namespace,
+            pod.labels,
+            namespace_labels=namespace.labels if namespace else (),
+            service_account=pod.service_account,
+            cluster=self._cluster,
+        )
+
+    # ---- small things ------------------------------------------------------------------------------------------------
+
+    def _why(self, number: int) -> str:
+        row = self._table.get(number)
+        if row is None or not row.identity:
+            return "its labels have no identity yet (is the store reachable?)"
+        return "its policy or its addresses are not in the datapath"
+
+    def _find(self, container_id: str, interface: str) -> Endpoint | None:
+        return next(iter(self._table.by("container", (container_id, interface))), None)
+
+    def _pool(self, address: str) -> AddressPool:
+        return self._pools["ipv6" if ":" in address else "ipv4"]
+
+    def _save(self, endpoint: Endpoint, request: Request) -> None:
+        self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid)
+        self._records.save(self._kept[endpoint.id])
+
+
+def _addresses(endpoint: Endpoint) -> list[str]:
+    return [address for address in (endpoint.ipv4, endpoint.ipv6) if address]
+
+
+def _by_id(rows: Iterable[Endpoint]) -> dict[int, Endpoint]:
+    return {row.id: row for row in rows}

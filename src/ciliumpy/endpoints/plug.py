@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devices of an endpoint: made closed and down, filled, opened by the datapath when its rows are in place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ciliumpy.net import links
+from ciliumpy.net.pods import configure_pod
+
+if TYPE_CHECKING:
+    from ciliumpy.tables.endpoints import Endpoint
+
+
+class Gateway(NamedTuple):
+    """What a pod sees of its node: the router's address of each family (empty: none), and its MTU."""
+
+    ipv4: str
+    ipv6: str
+    mtu: int
+
+
+class Plug:
+    """Makes and removes veth pairs. Every call takes some milliseconds: call it in a thread."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+
+    def create(self, endpoint: Endpoint, netns_fd: int) -> tuple[int, int]:
+        """Make the pair, the node's side down; return (ifindex, the pod's ifindex). CiliumpyError, and nothing is left.
+
+        The pod's side is set up already: without carrier it sends nothing.
+        """
+        made = links.create_veth(
+            endpoint.host_interface,
+            netns_fd,
+            endpoint.interface,
+            mtu=self.gateway.mtu,
+            host_mac=endpoint.host_mac,
+            peer_mac=endpoint.mac,
+        )
+        try:
+            configure_pod(
+                netns_fd,
+                endpoint.interface,
+                endpoint.ipv4 or None,
+                endpoint.ipv6 or None,
+                self.gateway.ipv4 or None,
+                self.gateway.ipv6 or None,
+                self.gateway.mtu,
+            )
+        except BaseException:
+            links.delete(endpoint.host_interface)
+            raise
+        return made
+
+    def remove(self, host_interface: str) -> None:
+        """Remove the pair; one that is gone is no error."""
+        links.delete(host_interface)
+
+    def is_intact(self, endpoint: Endpoint) -> bool:
+        """Tell whether the node's side is still the one that the endpoint was given."""
+        found = links.link(endpoint.host_interface)
+        return found is not None and found.ifindex == endpoint.ifindex and found.kind == "veth"

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps this node's object in the store, and the routes to every node's pod CIDRs."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import TYPE_CHECKING
+
+from ciliumpy.kit.backoff import Backoff
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.nodes.objects import node_object
+from ciliumpy.state.observer import wait_any
+from ciliumpy.tables.datapath import ROUTES, Route
+from ciliumpy.tables.source import NODES, Node
+
+if TYPE_CHECKING:
+    from ciliumpy.state.database import Database
+    from ciliumpy.state.jobs import Job
+    from ciliumpy.store.interface import Store
+
+RETRY = Backoff(first_s=0.2, most_s=10.0)
+
+
+class NodeController:
+    """Two jobs: `publish` writes this node's object, `route` derives ROUTES from all nodes."""
+
+    def __init__(self, db: Database, store: Store, own: Node) -> None:
+        self._db = db
+        self._store = store
+        self._own = own
+        self._nodes = db.table(NODES)
+
+    async def publish(self, job: Job) -> None:
+        """Write the object again whenever it is not what this node is."""
+        observer = self._nodes.observe("own node")
+        failures = 0
+        try:
+            while True:
+                observer.take()
+                wait_s = None
+                if self._nodes.get(self._own.name) != self._own:
+                    try:
+                        await asyncio.to_thread(self._put)
+                        job.ok()
+                        failures = 0
+                    except CiliumpyError as error:
+                        failures += 1
+                        job.degraded(error.message)
+                    # It comes back by the watch; if it does not, once more.
+                    wait_s = RETRY.delay_s(max(failures, 4))
+                await wait_any(observer, timeout_s=wait_s)
+        finally:
+            observer.close()
+
+    async def route(self) -> None:
+        """Derive the routes, those of this node's own pod CIDRs also while the store cannot be read."""
+        observer = self._nodes.observe("routes")
+        try:
+            while True:
+                observer.take()
+                wanted = routes(self._own, self._nodes.all())
+                with self._db.write() as txn:
+                    for row in txn.all(ROUTES):
+                        if row.destination not in wanted:
+                            txn.delete(ROUTES, row.destination)
+                    for row in wanted.values():
+                        txn.upsert(ROUTES, row)
+                await observer.wait()
+        finally:
+            observer.close()
+
+    def _put(self) -> None:
+        with self._store.transaction() as txn:
+            txn.put(node_object(self._own))
+
+
+def routes(own: Node, nodes: list[Node]) -> dict[str, Route]:
+    """Return the routes that the host wants, by destination. A prefix that covers an address of a node is refused."""
+    sources = {":" in router: router for router in own.router_ips}
+    underlay = [ipaddress.ip_address(ip) for node in [own, *nodes] for ip in node.internal_ips]
+    wanted: dict[str, Route] = {}
+    for node in [own, *(n for n in nodes if n.name != own.name)]:
+        for cidr in node.pod_cidrs:
+            source = sources.get(":" in cidr)
+            network = ipaddress.ip_network(cidr)
+            if source and str(network) not in wanted and not any(ip in network for ip in underlay):
+                wanted[str(network)] = Route(str(network), source)
+    return wanted
