@@ -47,13 +47,16 @@ def labs() -> list[str]:
     return sorted(path.parent.name for path in run_dir().glob("labs/*/lab.json"))
 
 
-def select(lab: str | None = None, node: str | None = None) -> list[Target]:
+def select(lab: str | None = None, node: str | None = None, *, direct: bool = False) -> list[Target]:
     """Return the agents to ask, sorted by node; never an empty list.
 
-    With nothing said: the host's agent if there is one, else all nodes of the only lab. Raises CiliumpyError (exit code
-    2) when that is ambiguous or names something unknown, (1) when nothing runs.
+    With nothing said: the host's agent if there is one, else all nodes of the only lab. `direct` is for those who read
+    pinned maps: what a stopped agent has left on the host counts too. Raises CiliumpyError (exit code 2) when that is
+    ambiguous or names something unknown, (1) when nothing runs.
     """
     places = known()
+    if direct and not places and (BPFFS_DIR / "maps").is_dir():
+        places = [""]
     if lab is not None:
         if lab not in labs():
             have = ", ".join(labs()) or "none"

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ciliumpy bpf map dump`."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ciliumpy.cli.bpf.every import every, maps_of, require_root
+from ciliumpy.cli.options import Lab, Node, Output
+from ciliumpy.cli.output import Column, Item, Problem, parse_format, show
+from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from ciliumpy.bpf.maps import Map
+
+Which = Annotated[str, typer.Argument(metavar="MAP", help="A name that `bpf map list` shows, a path, or a map's id.")]
+
+
+def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
+    """Print the rows of a map, decoded by the type information that the kernel keeps with it.
+
+    A path or an id reads anybody's map. Without type information bytes are printed in hexadecimal. Rows of arrays that
+    are all zero are left out of the text.
+    """
+    from ciliumpy.bpf.maps import Map
+
+    require_root()
+    errors: list[Problem] = []
+    if which.isdigit():
+        with Map.from_id(int(which)) as opened:
+            items = rows(opened)
+    elif "/" in which:
+        with Map.open_pinned(Path(which)) as opened:
+            items = rows(opened)
+    else:
+        items, errors = every(lab, node, lambda target: named(maps_of(target), which))
+    if parse_format(output).kind in ("text", "wide"):
+        items = [row for row in items if not row.get("zero")]
+    show(
+        "MapRowList",
+        items,
+        [Column("KEY", lambda row: text(row["key"])), Column("VALUE", value_text)],
+        output,
+        name=lambda row: text(row["key"]),
+        sort=lambda row: _order(row["key"]),
+        errors=errors,
+        empty="No entries found.",
+    )
+
+
+def named(folder: Path, name: str) -> list[dict[str, Any]]:
+    from ciliumpy.bpf.maps import Map
+
+    if not (folder / name).exists():
+        near = get_close_matches(name, [path.name for path in folder.iterdir()], cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else "`ciliumpy bpf map list` shows them"
+        raise CiliumpyError(f"there is no map {name!r} in {folder}", hint, 2)
+    with Map.open_pinned(folder / name) as opened:
+        return rows(opened)
+
+
+def rows(opened: Map) -> list[dict[str, Any]]:
+    """Return all rows as plain values; `zero` marks a row of an array in which nothing is set."""
+    from ciliumpy.bpf import dump
+    from ciliumpy.bpf.sys import MapType
+
+    found = list(dump.rows(opened))
+    if opened.type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
+        for row in found:
+            if all(nothing(row.get(part)) for part in ("value", "values")):
+                row["zero"] = True
+    return found
+
+
+def nothing(value: Any) -> bool:
+    """Whether a plain value is what zero bytes decode to; the number of a CPU does not count."""
+    if isinstance(value, dict):
+        return all(nothing(each) for name, each in value.items() if name != "cpu")
+    if isinstance(value, list):
+        return all(nothing(each) for each in value)
+    return not value or (isinstance(value, str) and not value.strip("0:"))
+
+
+def value_text(row: Item) -> str | list[str]:
+    """Return a row's value; of a per-CPU row a line for each CPU that has any."""
+    if "values" not in row:
+        return text(row["value"])
+    return [f"cpu{each['cpu']}: {text(each['value'])}" for each in row["values"] if not nothing(each["value"])]
+
+
+def text(value: Any) -> str:
+    """Return a plain value in one line: `name=value` parts, nested ones in braces."""
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_braced(each)}" for name, each in value.items())
+    return _braced(value)
+
+
+def _braced(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + text(value) + "}"
+    if isinstance(value, list):
+        return "[" + " ".join(_braced(each) for each in value) + "]"
+    return str(value) if value != "" else '""'
+
+
+def _order(key: Any) -> tuple[bool, Any]:
+    """Return a sort key: numbers by value, all else by its text."""
+    return (False, key) if isinstance(key, int) else (True, text(key))
