@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every store can do, whatever it is made of: list, watch, create, compare and swap, delete, write status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from ciliumpy.model.documents import Document, DocumentError
+
+
+class Key(NamedTuple):
+    """Which object. `namespace` is empty for kinds that have none."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in self if part)
+
+
+class Stored(NamedTuple):
+    """An object as it stands in the store; `version` changes with its content."""
+
+    key: Key
+    document: dict[str, Any]
+    version: str
+    origin: str
+
+
+class StoreState(msgspec.Struct, frozen=True):
+    """Whether the store can be read, and if not, why and since when it is tried again."""
+
+    state: Literal["starting", "ok", "error"]
+    message: str = ""
+
+
+class Read(NamedTuple):
+    """One origin (a file) was read: its documents, or the fault that makes it unreadable. Neither: it is gone."""
+
+    origin: str
+    documents: tuple[Document, ...] | None
+    fault: DocumentError | None = None
+
+    @property
+    def gone(self) -> bool:
+        return self.documents is None and self.fault is None
+
+
+class Batch(NamedTuple):
+    """What a watch gives: some origins, and the state of the store. `synced`: everything has been given by now."""
+
+    reads: Sequence[Read]
+    state: StoreState
+    synced: bool
+
+
+class StoreConflictError(CiliumpyError):
+    """The object is there already, or not there, or has another version."""
+
+
+class Transaction(Protocol):
+    """A view of the store that nobody else changes as long as it is open. Synchronous; use a thread where it may wait.
+
+    `create` and `update` raise StoreConflictError; everything raises CiliumpyError if the store cannot be read or
+    written.
+    """
+
+    def get(self, kind: str, name: str, namespace: str = "") -> Stored | None: ...
+
+    def names(self, kind: str) -> set[tuple[str, str]]:
+        """Return (namespace, name) of the objects of that kind that were written through this interface; reads none."""
+        ...
+
+    def list(self, kind: str) -> Sequence[Stored]:
+        """Return all objects of that kind, sorted by namespace and name. What cannot be read is left out."""
+        ...
+
+    def create(self, document: Mapping[str, Any]) -> Stored: ...
+
+    def update(self, document: Mapping[str, Any]) -> Stored: ...
+
+    def put(self, document: Mapping[str, Any]) -> Stored:
+        """Create or update."""
+        ...
+
+    def delete(self, kind: str, name: str, namespace: str = "") -> bool:
+        """Return whether there was such an object."""
+        ...
+
+
+class Store(Protocol):
+    """A place that holds objects."""
+
+    def watch(self) -> AsyncIterator[Batch]:
+        """Give everything there is, then every change, for ever. A store that cannot be read is a state, no error."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[Transaction]: ...
+
+    def create_if_absent(self, document: Mapping[str, Any]) -> bool: ...
+
+    def compare_and_swap(self, document: Mapping[str, Any], version: str) -> bool:
+        """Replace the object if it still has that version; return whether it had."""
+        ...
+
+    def delete(self, kind: str, name: str, namespace: str = "") -> bool: ...
+
+    def write_status(self, key: Key, node: str, status: Mapping[str, Any]) -> None:
+        """Record what this node says of the object; no watch sees it."""
+        ...
+
+    def statuses(self, key: Key) -> Mapping[str, Any]:
+        """Return what each node says of the object."""
+        ...
