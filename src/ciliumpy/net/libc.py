@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few system calls about namespaces and mounts that Python 3.11 does not have. They raise OSError."""
+"""The few system calls about namespaces, mounts and privileges that Python 3.11 lacks. They raise OSError."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import os
+import struct
 
 CLONE_NEWNS = 0x0002_0000
 CLONE_NEWCGROUP = 0x0200_0000
@@ -66,3 +67,22 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
     if result < 0:
         _check(result, f"prctl {option}")
     return result
+
+
+def capset(*, effective: int, permitted: int, inheritable: int) -> None:
+    """Set the calling thread's capabilities, each a mask of 64 bits."""
+    version_3 = 0x2008_0522
+    header = struct.pack("=Ii", version_3, 0)
+    low, high = 0xFFFF_FFFF, 32
+    halves = [m & low for m in (effective, permitted, inheritable)] + [
+        m >> high for m in (effective, permitted, inheritable)
+    ]
+    _check(_libc().capset(header, struct.pack("=6I", *halves)), "capset")
+
+
+def set_readonly_recursive(path: str) -> None:
+    """Make the mount at `path` and all below it read-only, for the calling process's mount namespace."""
+    mount_setattr, at_fdcwd, at_recursive, readonly = 442, -100, 0x8000, 0x1
+    attributes = struct.pack("=4Q", readonly, 0, 0, 0)
+    result = _libc().syscall(mount_setattr, at_fdcwd, path.encode(), at_recursive, attributes, len(attributes))
+    _check(result, f"make {path} read-only")

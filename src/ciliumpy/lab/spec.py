@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lab is made of: its nodes and its wire, from `lab.yaml` or by default, kept in `lab.json`."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.lab.place import DEFAULT_NAME, check_name
+from ciliumpy.model.documents import DocumentError, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORLD_ADDRESSES = ("192.0.2.10", "2001:db8::10")  # RFC 5737, RFC 3849
+_FIRST_NODE = 11
+_MOST_NODES = 50
+
+
+class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    labels: dict[str, str] = {}
+
+
+class LabSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A lab as it is asked for. `agent` is merged into every agent's configuration."""
+
+    name: str = DEFAULT_NAME
+    nodes: tuple[NodeSpec, ...] = (NodeSpec("n1"), NodeSpec("n2"))
+    wire: tuple[str, str] = ("172.30.0.0/24", "fd00:172:30::/64")
+    pod_cidrs: tuple[str, str] = msgspec.field(name="podCIDRs", default=("10.244.0.0/16", "fd00:10:244::/48"))
+    mtu: int = 1500
+    agent: dict[str, Any] = {}
+
+    def address(self, node: str) -> tuple[str, str]:
+        """Return the node's addresses on the wire, v4 and v6."""
+        return self._on_wire(_FIRST_NODE + [n.name for n in self.nodes].index(node))
+
+    def gateway(self) -> tuple[str, str]:
+        """Return the world's addresses on the wire: every node's default gateway."""
+        return self._on_wire(1)
+
+    def _on_wire(self, number: int) -> tuple[str, str]:
+        v4, v6 = (ipaddress.ip_network(text) for text in self.wire)
+        # The last digits are alike in both families, so that people see what belongs together.
+        return str(v4.network_address + number), str(v6.network_address + int(str(number), 16))
+
+    def labels(self, node: str) -> dict[str, str]:
+        given = next(n.labels for n in self.nodes if n.name == node)
+        return {"kubernetes.io/hostname": node, **given}
+
+
+def load(path: Path | None, name: str | None) -> LabSpec:
+    """Return the lab that the file describes, or the default one; `name` goes before the file's."""
+    value: Any = {}
+    if path is not None:
+        try:
+            documents = parse(path.read_bytes())
+        except OSError as error:
+            raise CiliumpyError(f"cannot read {path}: {error.strerror}", exit_code=2) from error
+        except DocumentError as error:
+            raise CiliumpyError(f"{path}:{error.line}: {error.message}", exit_code=2) from error
+        if len(documents) != 1 or not isinstance(documents[0].value, dict):
+            raise CiliumpyError(f"{path} must hold one lab: a mapping with name, nodes, …", exit_code=2)
+        value = {**documents[0].value}
+        nodes = value.get("nodes")
+        if isinstance(nodes, list):
+            value["nodes"] = [{"name": n} if isinstance(n, str) else n for n in nodes]
+    if name is not None:
+        value["name"] = name
+    try:
+        spec = msgspec.convert(value, LabSpec)
+    except msgspec.ValidationError as error:
+        raise CiliumpyError(f"{path}: {error}", "docs/guide/lab.md lists the fields", 2) from error
+    return _checked(spec, str(path) if path else "the lab")
+
+
+def _checked(spec: LabSpec, where: str) -> LabSpec:
+    check_name(spec.name, "lab")
+    names = [check_name(n.name, "node") for n in spec.nodes]
+    if not 1 <= len(names) <= _MOST_NODES or len(set(names)) < len(names):
+        raise CiliumpyError(f"{where}: nodes must be 1 to {_MOST_NODES} of different names", exit_code=2)
+    for field, texts in (("wire", spec.wire), ("podCIDRs", spec.pod_cidrs)):
+        for version, text in zip((4, 6), texts, strict=True):
+            try:
+                network = ipaddress.ip_network(text)
+            except ValueError as error:
+                raise CiliumpyError(f"{where}: {field}: {error}", exit_code=2) from error
+            if network.version != version or network.num_addresses < 2 * _MOST_NODES:
+                raise CiliumpyError(f"{where}: {field}: {text} must be a larger IPv{version} network", exit_code=2)
+    return spec
+
+
+def save(path: Path, spec: LabSpec) -> None:
+    write_json(path, msgspec.to_builtins(spec))
+
+
+def read(path: Path) -> LabSpec:
+    """Return what `save` wrote. CiliumpyError if it is not there or not ours."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=LabSpec)
+    except (OSError, msgspec.DecodeError) as error:
+        raise CiliumpyError(f"{path} cannot be read: {error}", "`ciliumpy lab down` removes the lab") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace the file at once: a reader sees the old or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.replace(path)
