@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One event record becomes the flows that Hubble's users know, for a whole block of records at once.
+
+- a new flow: a policy verdict for each leg that was judged here, then a trace event;
+- new TCP flags, the 5 s aggregate and a close by a packet: a trace event (a collected flow had no packet: none);
+- a drop: one dropped flow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ciliumpy.flows import columns
+from ciliumpy.flows.columns import FLOW, Column, Mask, Rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# enum event_type, event_flags, rule_verdict and hook of bpf/c/layout.h
+EVENT_FLOW, EVENT_DROP, EVENT_AGGREGATE, EVENT_CLOSE = 1, 2, 3, 4
+IPV6, REPLY, REPLY_UNKNOWN, TO_LOCAL, TO_OVERLAY, TO_HOST, TO_NETWORK, TO_PROXY = (1 << bit for bit in range(8))
+RULE_ALLOWED, RULE_DENIED, RULE_DEFAULT_DENIED, RULE_REDIRECTED = 2, 3, 4, 5
+HOOK_POD = 1
+
+# Observation points, the datapath's numbers.
+POINT_ENDPOINT, POINT_PROXY, POINT_STACK, POINT_OVERLAY, POINT_NETWORK = 0, 1, 3, 4, 11
+# Trace reasons, the datapath's numbers.
+REASON_NEW, REASON_ESTABLISHED, REASON_REPLY, REASON_UNKNOWN = 0, 1, 2, 5
+
+
+class Side(NamedTuple):
+    """Who stands at one end: one entry a record."""
+
+    party: NDArray[np.uint32]
+    identity: NDArray[np.uint32]
+    endpoint: NDArray[np.uint32]
+
+
+class Joined(NamedTuple):
+    """What the tables say of a block of records: one entry a record."""
+
+    src: Side
+    dst: Side
+    egress_rules: NDArray[np.uint32]
+    ingress_rules: NDArray[np.uint32]
+    egress_match: NDArray[np.uint8]
+    ingress_match: NDArray[np.uint8]
+
+
+def expand(events: Rows, joined: Joined, wall_offset_ns: int) -> Rows:
+    """Return rows of dtype FLOW, in the order of the records.
+
+    `events` are records of `struct event`; `wall_offset_ns` is added to their ktime.
+    """
+    kind = events["type"]
+    egress, ingress = events["egress"]["verdict"], events["ingress"]["verdict"]
+    judged_out = (kind == EVENT_FLOW) & ((egress == RULE_ALLOWED) | (egress == RULE_REDIRECTED))
+    judged_in = (kind == EVENT_FLOW) & ((ingress == RULE_ALLOWED) | (ingress == RULE_REDIRECTED))
+    collected = (kind == EVENT_CLOSE) & (events["length"] == 0)
+    known = (kind >= EVENT_FLOW) & (kind <= EVENT_CLOSE) & ~collected
+
+    parts = np.stack([judged_out, judged_in, known], axis=1)
+    source, part = np.nonzero(parts)  # sorted by record, then part
+    rows = np.zeros(len(source), FLOW)
+    rows["part"] = part
+    _copy(rows, events[source], joined, source, wall_offset_ns)
+    event = events[source]
+    _verdicts(rows, event, part, joined, source)
+    last = part == columns.PART_EVENT
+    dropped = last & (event["type"] == EVENT_DROP)
+    _drops(rows, event, dropped)
+    _traces(rows, event, last & ~dropped)
+    return rows
+
+
+def _copy(rows: Rows, event: Rows, joined: Joined, source: NDArray[np.intp], wall_offset_ns: int) -> None:
+    rows["time"] = event["ktime"].astype(np.int64) + wall_offset_ns
+    rows["src_hi"], rows["src_lo"] = columns.halves(event["saddr"])
+    rows["dst_hi"], rows["dst_lo"] = columns.halves(event["daddr"])
+    for name in ("ktime", "seq", "cpu", "ifindex", "length", "sport", "dport", "protocol", "tcp_flags"):
+        rows[name] = event[name]
+    rows["ipv6"] = (event["flags"] & IPV6) != 0
+    for letter, side in (("src", joined.src), ("dst", joined.dst)):
+        for name, column in side._asdict().items():
+            rows[f"{letter}_{name}"] = column[source]
+
+
+def _verdicts(rows: Rows, event: Rows, part: NDArray[np.intp], joined: Joined, source: NDArray[np.intp]) -> None:
+    for number, leg, direction in (
+        (columns.PART_EGRESS, "egress", columns.EGRESS),
+        (columns.PART_INGRESS, "ingress", columns.INGRESS),
+    ):
+        chosen = part == number
+        rows["event_type"][chosen] = columns.POLICY_VERDICT
+        redirected = event[leg]["verdict"][chosen] == RULE_REDIRECTED
+        rows["verdict"][chosen] = np.where(redirected, columns.REDIRECTED, columns.FORWARDED)
+        rows["direction"][chosen] = direction
+        rows["match"][chosen] = getattr(joined, f"{leg}_match")[source[chosen]]
+        rows[f"{leg}_rules"][chosen] = getattr(joined, f"{leg}_rules")[source[chosen]]
+    denied = (part == columns.PART_EVENT) & (event["type"] == EVENT_DROP)
+    for leg in ("egress", "ingress"):
+        said = denied & (event[leg]["verdict"] == RULE_DENIED)  # a default denial has no rule to name
+        rows[f"{leg}_rules"][said] = getattr(joined, f"{leg}_rules")[source[said]]
+        rows["match"][said] = getattr(joined, f"{leg}_match")[source[said]]
+
+
+def denies(verdict: Column) -> Mask:
+    return np.isin(verdict, (RULE_DENIED, RULE_DEFAULT_DENIED))
+
+
+def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:
+    """Fill dropped flows. The direction is that of the leg that denied, else of the pod the packet came from or met."""
+    some = event[chosen]
+    rows["event_type"][chosen] = columns.DROP
+    rows["verdict"][chosen] = columns.DROPPED
+    for name in ("reason", "line", "file", "ext_error"):
+        rows[name][chosen] = some[name]
+    rows["sub_type"][chosen] = some["reason"]
+    rows["reply"][chosen] = -1  # Hubble leaves it open for drops
+    rows["direction"][chosen] = np.select(
+        [
+            denies(some["ingress"]["verdict"]),
+            denies(some["egress"]["verdict"]),
+            (some["hook"] == HOOK_POD) & (some["src_endpoint"] != 0),
+            some["dst_endpoint"] != 0,
+        ],
+        [columns.INGRESS, columns.EGRESS, columns.EGRESS, columns.INGRESS],
+        columns.UNKNOWN,
+    )
+
+
+def _traces(rows: Rows, event: Rows, chosen: Mask) -> None:
+    """Fill trace events. Who reports is the receiver if it is local, else the sender; a reply turns the direction."""
+    some = event[chosen]
+    flags = some["flags"]
+    local = (flags & TO_LOCAL) != 0
+    point = np.select(
+        [(flags & TO_PROXY) != 0, local, (flags & TO_OVERLAY) != 0, (flags & TO_NETWORK) != 0],
+        [POINT_PROXY, POINT_ENDPOINT, POINT_OVERLAY, POINT_NETWORK],
+        POINT_STACK,
+    )
+    reply = np.where((flags & REPLY_UNKNOWN) != 0, -1, (flags & REPLY) != 0).astype(np.int8)
+    reason = np.select(
+        [reply < 0, reply == 1, some["type"] == EVENT_FLOW],
+        [REASON_UNKNOWN, REASON_REPLY, REASON_NEW],
+        REASON_ESTABLISHED,
+    )
+    ends = rows[chosen]
+    reporter = np.where(local, ends["dst_endpoint"], ends["src_endpoint"])
+    outwards = ~local ^ (reply == 1)
+    direction = np.where(outwards, columns.EGRESS, columns.INGRESS)
+    rows["event_type"][chosen] = columns.TRACE
+    rows["verdict"][chosen] = columns.FORWARDED
+    rows["sub_type"][chosen] = point
+    rows["reply"][chosen] = reply
+    rows["trace_reason"][chosen] = reason
+    rows["direction"][chosen] = np.where((reporter == 0) | (reply < 0), columns.UNKNOWN, direction)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows as records for the monitor: plain dicts, which go over the admin socket as lines of JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ciliumpy.flows import columns
+from ciliumpy.flows.columns import ip_text
+from ciliumpy.flows.l4 import l4_words
+from ciliumpy.flows.monitor_text import TYPES
+from ciliumpy.flows.source_files import source_file
+from ciliumpy.model.drop_reasons import drop_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from ciliumpy.flows.columns import Rows
+    from ciliumpy.flows.names import Names
+
+Record = dict[str, Any]
+
+POINTS = {0: "to-endpoint", 1: "to-proxy", 2: "to-host", 3: "to-stack", 4: "to-overlay", 11: "to-network"}
+STATES = {0: "new", 1: "established", 2: "reply", 3: "related"}
+MATCHES = ("none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only")
+DIRECTIONS = {1: "ingress", 2: "egress"}
+
+
+def records(rows: Rows, names: Names, types: Collection[str] = ()) -> Iterator[Record]:
+    """Yield a record of each row of dtype FLOW whose type is wanted (none named: all). A loss is always told."""
+    fields = rows.dtype.names or ()
+    for row in rows.tolist():
+        value = dict(zip(fields, row, strict=True))
+        if value["event_type"] == columns.LOST:
+            yield {"type": "lost", "cpu": value["cpu"], "lost": value["ktime"], "timeNs": value["time"]}
+            continue
+        kind = TYPES[value["event_type"]]
+        if types and kind not in types:
+            continue
+        protocol, detail = l4_words(value["protocol"], value["sport"], value["dport"], value["tcp_flags"])
+        record = {
+            "type": kind,
+            "cpu": value["cpu"],
+            "timeNs": value["time"],
+            "mark": "0x0",
+            "source": value["src_endpoint"],
+            "dstID": value["dst_endpoint"],
+            "srcLabel": value["src_identity"],
+            "dstLabel": value["dst_identity"],
+            "bytes": value["length"],
+            "ifindex": names.interfaces.get(value["ifindex"], "") or value["ifindex"],
+            "summary": {
+                "l3": {
+                    "src": ip_text(value["src_hi"], value["src_lo"], value["ipv6"]),
+                    "dst": ip_text(value["dst_hi"], value["dst_lo"], value["ipv6"]),
+                },
+                "l4": {"protocol": protocol, "number": value["protocol"], "detail": detail},
+            },
+        }
+        if protocol in ("tcp", "udp", "sctp"):
+            record["summary"]["l4"] |= {"src": value["sport"], "dst": value["dport"]}
+        if kind == "drop":
+            record |= {
+                "reason": drop_text(value["reason"], value["ext_error"]),
+                "reasonNumber": value["reason"],
+                "file": source_file(value["file"]),
+                "line": value["line"],
+                "extError": value["ext_error"],
+            }
+        elif kind == "trace":
+            record |= {
+                "observationPoint": POINTS.get(value["sub_type"], str(value["sub_type"])),
+                "state": STATES.get(value["trace_reason"], "unknown"),
+            }
+        else:
+            record |= {
+                "direction": DIRECTIONS[value["direction"]],
+                "action": "redirect" if value["verdict"] == columns.REDIRECTED else "allow",
+                "match": MATCHES[value["match"]],
+                "auth": "disabled",
+            }
+        yield record

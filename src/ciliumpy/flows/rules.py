@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a rule reference {class, level, bit} of an event record to the policies that it stands for."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ciliumpy.flows.names import Names, PolicyName
+from ciliumpy.tables.enforcement import POLICY_SETS, PolicySet, PortClass
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ciliumpy.flows.columns import Rows
+    from ciliumpy.state.database import Database
+
+EVERYBODY = 0xFFFF
+KEPT = 4096  # classes of deleted sets that late records may still name
+
+# Policy match types of Hubble.
+NONE, L3_ONLY, L3_L4, L4_ONLY, ALL, L3_PROTO, PROTO_ONLY = range(7)
+
+RULE_KEY: np.dtype[Any] = np.dtype([("class_id", "u4"), ("bit", "u2"), ("level", "u1"), ("direction", "u1")])
+
+
+class Meaning(NamedTuple):
+    """`policies` is an id of Names.rules, `match` a policy match type."""
+
+    policies: int
+    match: int
+
+
+class Rules:
+    """Follows the compiled policy sets, and keeps those that just went."""
+
+    def __init__(self, db: Database, names: Names) -> None:
+        self._names = names
+        self._changes = db.table(POLICY_SETS).observe("flows")
+        self._classes: dict[int, tuple[PolicySet, PortClass]] = {}
+        self._gone: deque[tuple[int, PolicySet]] = deque()
+        self._known: dict[tuple[int, int, int, int], Meaning] = {}
+        self._generation = 0
+
+    def of(self, events: Rows, leg: str) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+        """Return, for each record, the id of the policies that decided the leg, and the match type."""
+        self._follow()
+        refs = events[leg]
+        keys = np.zeros(len(events), RULE_KEY)
+        for name in ("class_id", "bit", "level"):
+            keys[name] = refs[name]
+        keys["direction"] = leg == "egress"
+        distinct, inverse = np.unique(keys.view("u8"), return_inverse=True)
+        meanings = [self._meaning(*key) for key in distinct.view(RULE_KEY).tolist()]
+        policies = np.array([meaning.policies for meaning in meanings], np.uint32)
+        match = np.array([meaning.match for meaning in meanings], np.uint8)
+        return policies[inverse], match[inverse]
+
+    def _follow(self) -> None:
+        if self._changes.pending:
+            self._known.clear()
+            for change in self._changes.take():
+                for each in change.row.classes:
+                    if change.deleted:
+                        self._gone.append((each.id, change.row))
+                    else:
+                        self._classes[each.id] = (change.row, each)
+            while len(self._gone) > KEPT:
+                number, owner = self._gone.popleft()
+                if self._classes.get(number, (None,))[0] is owner:
+                    del self._classes[number]
+        if self._generation != self._names.generation:
+            self._known.clear()
+            self._generation = self._names.generation
+
+    def _meaning(self, class_id: int, bit: int, level: int, direction: int) -> Meaning:
+        key = (class_id, bit, level, direction)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._look_up(*key)
+        return known
+
+    def _look_up(self, class_id: int, bit: int, level: int, direction: int) -> Meaning:
+        found = self._classes.get(class_id)
+        if found is None or level >= len(found[1].levels):
+            return Meaning(0, NONE)
+        policy_set, port_class = found
+        chosen = port_class.levels[level]
+        texts = sorted({text.partition("#")[0] for at, text in chosen.rules if at == bit})
+        policies = tuple(_policy(text, policy_set.revision) for text in texts)
+        return Meaning(self._names.rules.id(policies), _match(policy_set, class_id, direction, chosen.everybody))
+
+
+def _policy(text: str, revision: int) -> PolicyName:
+    kind, _, rest = text.partition("/")
+    namespace, slash, name = rest.partition("/")
+    return PolicyName(kind, namespace, name, revision) if slash else PolicyName(kind, "", namespace, revision)
+
+
+def _match(policy_set: PolicySet, class_id: int, direction: int, everybody: bool) -> int:
+    if policy_set.default_class[direction] == class_id:
+        return ALL if everybody else L3_ONLY
+    row = next((r for r in policy_set.ports if r.class_id == class_id and r.direction == direction), None)
+    if row is not None and (row.first, row.last) == (0, 65535):
+        return PROTO_ONLY if everybody else L3_PROTO
+    return L4_ONLY if everybody else L3_L4
