@@ -22,7 +22,7 @@
 
 struct addr {
 	__u8 b[16];
-};
+} __attribute__((aligned(4))); /* so that it is copied and compared by words */
 
 /* ---- endpoints ------------------------------------------------------------------------------------------------- */
 
@@ -159,8 +159,148 @@ enum rule_verdict {
 	RULE_DENIED = 3,	 /* by a deny rule: 181 */
 	RULE_DEFAULT_DENIED = 4, /* no rule: 133 */
 	RULE_REDIRECTED = 5,
-	RULE_REPLY = 6, /* allowed as the reply of an allowed flow */
+	RULE_REPLY = 6,	    /* allowed as the reply of an allowed flow */
+	RULE_NO_POLICY = 7, /* enforced, but its set or class is not there: dropped as 133, for the host too */
+	RULE_LOCALHOST = 8, /* no rule, allowed because the host always reaches its own pods */
 };
+
+/* ---- conntrack ------------------------------------------------------------------------------------------------- */
+
+/*
+ * cp_ct4_v1, cp_ct6_v1: LRU_HASH. One row a flow, found from both directions: the two (address, port) pairs stand in
+ * canonical order, smaller first as unsigned words in memory order of this machine; an echo's requester is always first
+ * and sport is its id, dport 0. All in network order.
+ */
+enum ct_kind {
+	CT_PORTS = 0, /* TCP, UDP, SCTP */
+	CT_ECHO = 1,
+};
+
+struct ct4_key {
+	__u32 addr[2];
+	__u16 port[2];
+	__u8 protocol;
+	__u8 kind;  /* enum ct_kind */
+	__u16 zone; /* 0; a tuple emitted again by a proxy gets another */
+};
+_Static_assert(sizeof(struct ct4_key) == 16, "v4 key");
+
+struct ct6_key {
+	struct addr addr[2];
+	__u16 port[2];
+	__u8 protocol;
+	__u8 kind;
+	__u16 zone;
+};
+_Static_assert(sizeof(struct ct6_key) == 40, "v6 key");
+
+enum ct_verdict {
+	CT_NOT_JUDGED = 0,
+	CT_ALLOWED = 1, /* a denied packet never makes a row */
+};
+
+enum ct_target {
+	TARGET_NONE = 0,
+	TARGET_LOCAL = 1,   /* a pod of this node: redirect_peer, or redirect with HALF_SAME_NETNS */
+	TARGET_OVERLAY = 2, /* tunnel to another node */
+	TARGET_HOST = 3,    /* up this node's stack */
+	TARGET_ROUTE = 4,   /* what the kernel's routes say: redirect_neigh, MACs are never cached */
+	TARGET_PROXY = 5,   /* reserved */
+};
+
+enum ct_half_flags {
+	HALF_SAME_NETNS = 1 << 0,
+};
+
+/* One direction's decision. */
+struct ct_half {
+	__u64 epoch;	   /* epoch[GLOBAL] + epepoch[source_slot] + epepoch[target_slot] before the lookups; 0: stale */
+	__u8 verdict;	   /* enum ct_verdict */
+	__u8 target;	   /* enum ct_target */
+	__u8 source;	   /* enum hook: where this direction's packets come in; 0: not learned yet */
+	__u8 flags;	   /* enum ct_half_flags */
+	__u16 source_slot; /* local endpoint, or 0 */
+	__u16 target_slot;
+	union {
+		struct {
+			__u32 ifindex; /* HOOK_POD */
+			__u32 generation;
+		} from_pod;
+		struct {
+			__u32 vni; /* HOOK_OVERLAY */
+			struct addr outer;
+		} from_tunnel;
+	};
+	union {
+		struct {
+			__u32 ifindex; /* TARGET_LOCAL */
+			__u32 generation;
+			__u8 dmac[6]; /* as they stand in the frame */
+			__u8 smac[6];
+		} to_pod;
+		struct {
+			__u32 vni; /* TARGET_OVERLAY */
+			struct addr remote;
+		} to_tunnel;
+		struct {
+			__u32 ifindex; /* TARGET_ROUTE */
+			struct addr nexthop;
+		} to_route;
+	};
+};
+_Static_assert(sizeof(struct ct_half) == 56, "half a row");
+
+/* Second half of a translated row (it has one direction only): what the packet becomes; the twin is found under it. */
+struct ct_rewrite {
+	struct addr saddr;
+	struct addr daddr;
+	__u16 sport; /* network order */
+	__u16 dport;
+	__u16 twin_zone;
+	__u16 flags;
+	__u64 reserved[2];
+};
+_Static_assert(sizeof(struct ct_rewrite) == sizeof(struct ct_half), "a union of the two");
+
+/* All but the marked fields change by map update only, never through a pointer. */
+struct ct_row {
+	__u64 tag; /* hash of the key xor nonce */
+	union {
+		struct ct_half half[2]; /* original direction, reply */
+		struct {
+			struct ct_half only;
+			struct ct_rewrite rewrite;
+		};
+	};
+	struct rule_ref egress; /* at the flow's originator, if local */
+	struct rule_ref ingress;
+	__u32 src_identity; /* of the original direction */
+	__u32 dst_identity;
+	__u32 service_id;
+	__u16 proxy_port;
+	__u8 origin; /* key order of the original direction: 0 as the key stands, 1 swapped */
+	__u8 protocol;
+	__u32 counter; /* index into cp_counter_v1 */
+	__u32 flow;    /* whose counter it is: struct flow_counter.flow */
+	__u32 created; /* jiffies64 >> 8, as all times here */
+	/* written through the pointer; a byte or word per direction, original first */
+	__u32 expires;	   /* past it the row is no row (signed difference) */
+	__u32 reported[2]; /* time of the last event */
+	__u8 seen[2];	   /* TCP flags seen: FIN 1, SYN 2, RST 4 */
+	__u8 pad[2];
+	__u64 nonce; /* new for every write; tag ^ nonce must be the hash of the key it was found under */
+};
+_Static_assert(sizeof(struct ct_row) <= 192, "three cache lines");
+
+/* cp_counter_v1: PERCPU_ARRAY. A slot belongs to the last flow that wrote it; others' sums start from nothing. */
+struct flow_counter {
+	__u32 flow;
+	__u32 packets[2]; /* original direction, reply */
+	__u32 pad;
+	__u64 bytes[2]; /* from the IP header on */
+};
+
+/* cp_flowseq_v1: ARRAY(1) of u64: the last nonce handed out; it numbers flows and row writes. */
 
 /* ---- events ---------------------------------------------------------------------------------------------------- */
 
@@ -168,7 +308,7 @@ enum event_type {
 	EVENT_FLOW = 1,	     /* first packet of a flow, allowed */
 	EVENT_DROP = 2,	     /* one dropped packet */
 	EVENT_AGGREGATE = 3, /* new TCP flags in a direction, or 5 s since the last one */
-	EVENT_CLOSE = 4,     /* last packet of a flow (both closing), or collected */
+	EVENT_CLOSE = 4,     /* the packet that closed the flow: second FIN, or a RST */
 };
 
 enum event_flags {
@@ -191,7 +331,9 @@ enum hook {
 
 /*
  * 120 bytes, so that with the ring's 8-byte header a record is 128. cp_events_v1: ARRAY_OF_MAPS of ring buffers, CPU ->
- * ring. Ports are in host order; for ICMP sport is the type, dport the code (echo: the id is not kept).
+ * ring (CPU modulo EVENT_RINGS). Ports are in host order; for ICMP sport is the type, dport the code (echo: the id is
+ * not kept). Identities, endpoints and addresses are the packet's own (a reply's source is the flow's destination); the
+ * two legs are the flow's. In an aggregate or close bytes and packets are totals since the flow began.
  */
 struct event {
 	__u64 ktime; /* ns, CLOCK_MONOTONIC */
@@ -236,11 +378,14 @@ struct event_state {
 	__u32 pad;
 	__u64 lost;	/* failed reservations */
 	__u64 held_back; /* drops that the token bucket did not report */
-	__u64 bucket_time;
-	__u64 bucket_tokens;
+	__u64 bucket_time; /* ns */
+	__u64 bucket_credit; /* ns: a drop costs 1e9 / cfg_event_rate of it */
 };
 
-/* cp_metrics_v1: PERCPU_ARRAY, index = reason * 2 + direction; reason 0 is forwarded. */
+/*
+ * cp_metrics_v1: PERCPU_ARRAY(512), index = reason * 2 + direction; reason 0 is forwarded. Direction EGRESS: what a local
+ * pod sent and its own side forwarded or refused, and what the host sends to other nodes; INGRESS all else.
+ */
 struct metric {
 	__u64 packets;
 	__u64 bytes;
@@ -256,4 +401,6 @@ enum source_file {
 	FILE_POLICY = 7,
 	FILE_DELIVER = 8,
 	FILE_ICMP = 9,
+	FILE_RESOLVE = 10,
+	FILE_SLOW = 11,
 };

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The maps. Sizes are defaults; the loader sets the real ones. */
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "packet.h"
+
+#define MAP(name, map_type, key_type, value_type, entries, flags)                                                      \
+	struct {                                                                                                       \
+		__uint(type, map_type);                                                                                \
+		__type(key, key_type);                                                                                 \
+		__type(value, value_type);                                                                             \
+		__uint(max_entries, entries);                                                                          \
+		__uint(map_flags, flags);                                                                              \
+	} name SEC(".maps")
+
+MAP(cp_endpoint_v1, BPF_MAP_TYPE_ARRAY, __u32, struct endpoint, MAX_ENDPOINTS, 0);
+MAP(cp_epoch_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, EPOCH_COUNT, 0);
+MAP(cp_epepoch_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, MAX_ENDPOINTS, 0);
+MAP(cp_link_v1, BPF_MAP_TYPE_HASH, __u32, __u32, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+MAP(cp_local_v1, BPF_MAP_TYPE_HASH, struct addr, struct local_target, 2 * MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
+
+MAP(cp_iphost_v1, BPF_MAP_TYPE_HASH, struct addr, struct ipcache_entry, 65536, BPF_F_NO_PREALLOC);
+MAP(cp_ipcidr_v1, BPF_MAP_TYPE_LPM_TRIE, struct ipcache_prefix, struct ipcache_entry, 65536, BPF_F_NO_PREALLOC);
+
+MAP(cp_vector_v1, BPF_MAP_TYPE_HASH, __u32, struct vector, 65536, BPF_F_NO_PREALLOC);
+MAP(cp_set_v1, BPF_MAP_TYPE_HASH, __u32, struct policy_set, 16384, BPF_F_NO_PREALLOC);
+MAP(cp_port_v1, BPF_MAP_TYPE_HASH, struct port_key, __u32, 65536, BPF_F_NO_PREALLOC);
+MAP(cp_range_v1, BPF_MAP_TYPE_HASH, struct port_key, struct port_ranges, 16384, BPF_F_NO_PREALLOC);
+MAP(cp_class_v1, BPF_MAP_TYPE_HASH, __u32, struct port_class, 16384, BPF_F_NO_PREALLOC);
+
+MAP(cp_ct4_v1, BPF_MAP_TYPE_LRU_HASH, struct ct4_key, struct ct_row, 65536, 0);
+MAP(cp_ct6_v1, BPF_MAP_TYPE_LRU_HASH, struct ct6_key, struct ct_row, 65536, 0);
+MAP(cp_counter_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_counter, 65536, 0);
+MAP(cp_flowseq_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, 1, 0);
+
+MAP(cp_evstate_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct event_state, 1, 0);
+MAP(cp_metrics_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct metric, 512, 0);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, EVENT_RINGS);
+	__type(key, __u32);
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_RINGBUF);
+			__uint(max_entries, 1 << 20);
+		});
+} cp_events_v1 SEC(".maps");
+
+/* What is too big for the stack. Programs run with softirqs off: nobody else is in it meanwhile. */
+struct scratch {
+	struct packet packet;
+	struct ct_row old;
+	struct ct_row row;
+	struct ct_half half; /* of the packet at hand */
+	struct packet inner; /* the packet that an ICMP error carries */
+	struct bpf_fib_lookup fib;
+};
+MAP(cp_scratch_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct scratch, 1, 0);
+
+static const __u32 zero = 0;
+
+static __always_inline struct endpoint *endpoint_of(__u32 slot)
+{
+	return bpf_map_lookup_elem(&cp_endpoint_v1, &slot);
+}
+
+static __always_inline __u64 epoch_sum(__u32 source_slot, __u32 target_slot)
+{
+	__u64 *global = bpf_map_lookup_elem(&cp_epoch_v1, &zero);
+	__u64 *source = bpf_map_lookup_elem(&cp_epepoch_v1, &source_slot);
+	__u64 *target = bpf_map_lookup_elem(&cp_epepoch_v1, &target_slot);
+
+	/* Each only grows, so that the sum is what it was only if all three are. */
+	return global && source && target && *global ? *global + *source + *target : 0;
+}

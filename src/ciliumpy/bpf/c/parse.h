@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From bytes to struct packet, conntrack key included. Gives 0 or a drop reason. Whatever does not fit the few shapes we
+ * know is refused: a fragment without its first, odd extension headers, protocols without ports.
+ */
+#pragma once
+
+#include "packet.h"
+
+#define MAX_EXTENSIONS 3
+#define PULL_BYTES (ETH_HLEN + 40 + 40) /* headers that are to be in the linear part */
+
+struct fragment_header {
+	__u8 next;
+	__u8 reserved;
+	__u16 offset; /* 13 bits of offset, 2 reserved, 1 more fragments */
+	__u32 id;
+};
+
+/* Order the two ends; p->direction says whether they were swapped. */
+static __always_inline void key_ports(struct packet *p, const int family, __u16 sport, __u16 dport)
+{
+	if (family == IPV4) {
+		__u32 s = addr_ipv4(&p->saddr), d = addr_ipv4(&p->daddr);
+		bool swap = s > d || (s == d && sport > dport);
+
+		p->direction = swap;
+		p->key.v4.addr[0] = swap ? d : s;
+		p->key.v4.addr[1] = swap ? s : d;
+		p->key.v4.port[0] = swap ? dport : sport;
+		p->key.v4.port[1] = swap ? sport : dport;
+	} else {
+		const __u32 *s = addr_words(&p->saddr), *d = addr_words(&p->daddr);
+		bool swap = sport > dport;
+
+		swap = s[3] == d[3] ? swap : s[3] > d[3];
+		swap = s[2] == d[2] ? swap : s[2] > d[2];
+		swap = s[1] == d[1] ? swap : s[1] > d[1];
+		swap = s[0] == d[0] ? swap : s[0] > d[0];
+		p->direction = swap;
+		if (swap) {
+			p->key.v6.addr[0] = p->daddr;
+			p->key.v6.addr[1] = p->saddr;
+			p->key.v6.port[0] = dport;
+			p->key.v6.port[1] = sport;
+		} else {
+			p->key.v6.addr[0] = p->saddr;
+			p->key.v6.addr[1] = p->daddr;
+			p->key.v6.port[0] = sport;
+			p->key.v6.port[1] = dport;
+		}
+	}
+}
+
+/* The requester is always first: two hosts that ping each other with one id have two flows. */
+static __always_inline void key_echo(struct packet *p, const int family, __u16 id, bool reply)
+{
+	p->direction = reply;
+	if (family == IPV4) {
+		__u32 s = addr_ipv4(&p->saddr), d = addr_ipv4(&p->daddr);
+
+		p->key.v4.addr[0] = reply ? d : s;
+		p->key.v4.addr[1] = reply ? s : d;
+		p->key.v4.port[0] = id;
+		p->key.v4.port[1] = 0;
+	} else {
+		p->key.v6.addr[0] = reply ? p->daddr : p->saddr;
+		p->key.v6.addr[1] = reply ? p->saddr : p->daddr;
+		p->key.v6.port[0] = id;
+		p->key.v6.port[1] = 0;
+	}
+}
+
+static __always_inline void key_kind(struct packet *p, const int family, __u8 protocol, __u8 kind)
+{
+	if (family == IPV4) {
+		p->key.v4.protocol = protocol;
+		p->key.v4.kind = kind;
+		p->key.v4.zone = 0;
+	} else {
+		p->key.v6.protocol = protocol;
+		p->key.v6.kind = kind;
+		p->key.v6.zone = 0;
+	}
+}
+
+static __always_inline bool icmp_is_error(const int family, __u8 type)
+{
+	if (family == IPV4)
+		return type == ICMP_DEST_UNREACH || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAMETERPROB;
+	return type && type < 128;
+}
+
+#define ICMP_ECHO_REQUEST(family) ((family) == IPV4 ? ICMP_ECHO : ICMPV6_ECHO_REQUEST)
+#define ICMP_ECHO_ANSWER(family) ((family) == IPV4 ? ICMP_ECHOREPLY : ICMPV6_ECHO_REPLY)
+
+/* Transport header: ports or ICMP, and with them the key. `l4` points to it, checked up to `end`. */
+static __always_inline int parse_transport(struct packet *p, const int family, void *l4, void *end)
+{
+	const __u8 icmp = family == IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+
+	if (p->protocol == IPPROTO_TCP) {
+		if (l4 + 20 > end)
+			return REFUSE(p, FILE_PARSE, DROP_CT_INVALID_HEADER);
+		p->tcp_flags = *(__u8 *)(l4 + 13) & 0x3f;
+	} else if (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP || p->protocol == icmp) {
+		if (l4 + 8 > end)
+			return REFUSE(p, FILE_PARSE, DROP_CT_INVALID_HEADER);
+	} else {
+		return REFUSE(p, FILE_PARSE, DROP_CT_UNKNOWN_PROTOCOL);
+	}
+
+	if (p->protocol == icmp) {
+		__u8 type = *(__u8 *)l4;
+
+		p->sport = type;
+		p->dport = *(__u8 *)(l4 + 1);
+		p->kind = KIND_LONE;
+		if (type == ICMP_ECHO_REQUEST(family) || type == ICMP_ECHO_ANSWER(family)) {
+			p->kind = KIND_ECHO;
+			key_echo(p, family, *(__u16 *)(l4 + 4), type == ICMP_ECHO_ANSWER(family));
+		} else if (icmp_is_error(family, type)) {
+			p->kind = KIND_ERROR;
+		}
+	} else {
+		__u16 sport = *(__u16 *)l4, dport = *(__u16 *)(l4 + 2);
+
+		p->kind = KIND_PORTS;
+		p->sport = bpf_ntohs(sport);
+		p->dport = bpf_ntohs(dport);
+		key_ports(p, family, sport, dport);
+	}
+	key_kind(p, family, p->protocol, p->kind);
+	return 0;
+}
+
+static __always_inline int parse_ipv4(struct packet *p, void *data, void *end)
+{
+	struct iphdr *ip = data + ETH_HLEN;
+	__u32 header;
+
+	if ((void *)(ip + 1) > end)
+		return REFUSE(p, FILE_PARSE, DROP_INVALID);
+	header = ip->ihl * 4;
+	if (ip->version != 4 || header < sizeof(*ip) || bpf_ntohs(ip->tot_len) < header)
+		return REFUSE(p, FILE_PARSE, DROP_INVALID);
+	addr_from_ipv4(&p->saddr, ip->saddr);
+	addr_from_ipv4(&p->daddr, ip->daddr);
+	p->protocol = ip->protocol;
+	p->ttl = ip->ttl;
+	p->l4 = ETH_HLEN + header;
+	if (ip->frag_off & bpf_htons(0x3fff)) {
+		if (ip->frag_off & bpf_htons(0x1fff))
+			return REFUSE(p, FILE_PARSE, DROP_FRAGMENT);
+		p->fragment = 1;
+	}
+	return parse_transport(p, IPV4, (void *)ip + header, end);
+}
+
+/* Walks over what may stand before the transport header; only then is the offset not the usual one. */
+static __always_inline int skip_extensions(struct packet *p, void *data, void *end)
+{
+	__u32 offset = ETH_HLEN + sizeof(struct ipv6hdr);
+	__u8 next = p->protocol;
+
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		struct fragment_header *fragment = data + offset;
+		__u8 *option = data + offset;
+
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+			break;
+		if ((void *)(fragment + 1) > end)
+			return REFUSE(p, FILE_PARSE, DROP_INVALID_EXTENSION);
+		if (next == IPPROTO_FRAGMENT) {
+			if (fragment->offset & bpf_htons(0xfff8))
+				return REFUSE(p, FILE_PARSE, DROP_FRAGMENT);
+			p->fragment = 1;
+			next = fragment->next;
+			offset += sizeof(*fragment);
+			continue;
+		}
+		if (option[1] > 1) /* 16 bytes hold every option that pods have reason to send */
+			return REFUSE(p, FILE_PARSE, DROP_INVALID_EXTENSION);
+		next = option[0];
+		offset += (option[1] + 1) * 8;
+	}
+	if (next == IPPROTO_HOPOPTS || next == IPPROTO_DSTOPTS || next == IPPROTO_FRAGMENT || next == IPPROTO_ROUTING)
+		return REFUSE(p, FILE_PARSE, DROP_INVALID_EXTENSION);
+	p->protocol = next;
+	p->l4 = offset;
+	if (offset > ETH_HLEN + sizeof(struct ipv6hdr) + MAX_EXTENSIONS * 16)
+		return REFUSE(p, FILE_PARSE, DROP_INVALID_EXTENSION);
+	return parse_transport(p, IPV6, data + offset, end);
+}
+
+static __always_inline int parse_ipv6(struct packet *p, void *data, void *end)
+{
+	struct ipv6hdr *ip = data + ETH_HLEN;
+
+	if ((void *)(ip + 1) > end || ip->version != 6)
+		return REFUSE(p, FILE_PARSE, DROP_INVALID);
+	addr_from_ipv6(&p->saddr, &ip->saddr);
+	addr_from_ipv6(&p->daddr, &ip->daddr);
+	p->protocol = ip->nexthdr;
+	p->ttl = ip->hop_limit;
+	p->l4 = ETH_HLEN + sizeof(*ip);
+	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_ICMPV6)
+		return parse_transport(p, IPV6, ip + 1, end);
+	return skip_extensions(p, data, end);
+}
+
+static __always_inline int parse(struct __sk_buff *skb, struct packet *p, const int family)
+{
+	void *data, *end;
+	__u32 linear = skb->data_end - skb->data;
+
+	if (linear < PULL_BYTES && linear < skb->len)
+		bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES);
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	return family == IPV4 ? parse_ipv4(p, data, end) : parse_ipv6(p, data, end);
+}

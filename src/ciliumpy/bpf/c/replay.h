@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The fast path: one lookup, one comparison of everything the decision rests on, and the decision again. No clock but
+ * jiffies, nothing written but counts, times and flags.
+ */
+#pragma once
+
+#include "conntrack.h"
+#include "deliver.h"
+
+#define NOT_REPLAYED (-1)
+
+static __always_inline bool same_generation(__u32 slot, __u32 generation)
+{
+	struct endpoint *ep = endpoint_of(slot);
+
+	return ep && ep->generation == generation;
+}
+
+/* Does this direction still come from where it was judged to come from? */
+static __always_inline bool source_holds(const struct packet *p, const struct ct_half *half, const __u32 hook)
+{
+	if (half->source != hook)
+		return false;
+	if (hook == HOOK_POD)
+		return half->from_pod.ifindex == p->ifindex &&
+		       same_generation(half->source_slot, half->from_pod.generation);
+	if (hook == HOOK_OVERLAY)
+		return half->from_tunnel.vni == p->vni && addr_equal(&half->from_tunnel.outer, &p->outer);
+	return true;
+}
+
+static __always_inline void report(struct packet *p, const struct ct_row *row, const struct ct_half *half, __u32 way,
+				   __u32 event)
+{
+	p->flags = (way ? EVENT_REPLY : 0) | target_flag(half->target);
+	p->src_slot = half->source_slot;
+	p->dst_slot = half->target_slot;
+	p->src_identity = way ? row->dst_identity : row->src_identity;
+	p->dst_identity = way ? row->src_identity : row->dst_identity;
+	p->egress = row->egress;
+	p->ingress = row->ingress;
+	p->counter = row->counter;
+	p->flow = row->flow;
+	event_send(p, event, 0);
+}
+
+static __always_inline int replay(struct __sk_buff *skb, struct packet *p, const int family, const __u32 hook)
+{
+	struct ct_row *row = bpf_map_lookup_elem(ct_map(family), &p->key);
+	__u32 now = ct_now(), way, expires, event, counter, flow;
+	struct ct_half half;
+	__u8 seen;
+	__u64 nonce;
+
+	if (!row)
+		return NOT_REPLAYED;
+	AT_ROW_HELD(row);
+	/* As in ct_read: the end first, the beginning last. */
+	nonce = READ_ONCE(row->nonce);
+	barrier();
+	way = p->direction != row->origin;
+	half = row->half[way & 1];
+	expires = row->expires;
+	seen = row->seen[0] | row->seen[1];
+	counter = row->counter;
+	flow = row->flow;
+	barrier();
+	if ((READ_ONCE(row->tag) ^ nonce) != ct_hash(&p->key, family))
+		return NOT_REPLAYED;
+
+	if (ct_expired(expires, now) || half.verdict != CT_ALLOWED || !source_holds(p, &half, hook))
+		return NOT_REPLAYED;
+	if (!half.epoch || half.epoch != epoch_sum(half.source_slot, half.target_slot))
+		return NOT_REPLAYED;
+	if (half.target == TARGET_LOCAL && !same_generation(half.target_slot, half.to_pod.generation))
+		return NOT_REPLAYED;
+	if (!way && seen & TCP_RST && !(p->tcp_flags & TCP_RST)) /* the reset was not believed */
+		return NOT_REPLAYED;
+
+	event = ct_touch(row, p, way, now);
+	count_flow(counter, flow, way, p->length);
+	if (event)
+		report(p, row, &half, way, event);
+	return deliver(skb, p, &half, family);
+}

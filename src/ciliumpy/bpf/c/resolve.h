@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Who sent the packet and where it goes, from the tables. Fills in identities, endpoints, the source binding and the
+ * target of this direction's half row. An endpoint's epoch is read before its row: what changes in between leaves the
+ * decision stale, never wrong.
+ */
+#pragma once
+
+#include "ipcache.h"
+#include "policy.h"
+
+static __always_inline __u64 global_epoch(void)
+{
+	__u64 *epoch = bpf_map_lookup_elem(&cp_epoch_v1, &zero);
+
+	return epoch ? *epoch : 0;
+}
+
+static __always_inline __u64 endpoint_epoch(__u32 slot)
+{
+	__u64 *epoch = bpf_map_lookup_elem(&cp_epepoch_v1, &slot);
+
+	return epoch ? *epoch : 0;
+}
+
+static __always_inline int source_pod(struct packet *p, const int family, struct ct_half *half)
+{
+	__u32 *slot = bpf_map_lookup_elem(&cp_link_v1, &p->ifindex);
+	struct endpoint *ep;
+
+	if (!slot || !*slot)
+		return REFUSE(p, FILE_RESOLVE, DROP_ENDPOINT_NOT_READY);
+	half->source_slot = *slot;
+	half->epoch += endpoint_epoch(*slot);
+	ep = endpoint_of(*slot);
+	if (!ep || !ep->generation || ep->ifindex != p->ifindex || !(ep->flags & ENDPOINT_READY))
+		return REFUSE(p, FILE_RESOLVE, DROP_ENDPOINT_NOT_READY);
+	p->src_slot = *slot;
+	p->src_identity = ep->identity;
+	if (!addr_equal(&p->saddr, family == IPV4 ? &ep->ip4 : &ep->ip6))
+		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
+	half->from_pod.ifindex = ep->ifindex;
+	half->from_pod.generation = ep->generation;
+	return 0;
+}
+
+/* The VNI says who; remote nodes and the world are more than one identity, which the wire does not tell apart. */
+static __always_inline int source_overlay(struct packet *p, const int family, struct ct_half *half)
+{
+	struct ipcache_entry *entry = ipcache_find(&p->saddr);
+
+	half->from_tunnel.vni = p->vni;
+	half->from_tunnel.outer = p->outer;
+	if (!p->vni || p->vni == IDENTITY_HOST)
+		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_IDENTITY);
+	p->src_identity = p->vni;
+	if (p->vni == IDENTITY_REMOTE_NODE || p->vni == IDENTITY_WORLD) {
+		__u32 identity = ipcache_identity(entry, family);
+
+		p->src_identity = identity == IDENTITY_HOST ? p->vni : identity;
+	}
+	/* This node's own come from here, another node's pods through that node. */
+	if (is_own(&p->saddr, entry, family))
+		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
+	if (entry && entry->flags & IPCACHE_TUNNEL && !addr_equal(&entry->tunnel, &p->outer))
+		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
+	return 0;
+}
+
+/* What the stack sends with our own address is the host's; the rest it forwards, and pods' packets are never forwarded. */
+static __always_inline int source_host(struct packet *p, const int family)
+{
+	struct ipcache_entry *entry = ipcache_find(&p->saddr);
+
+	if (is_own(&p->saddr, entry, family)) {
+		p->src_identity = IDENTITY_HOST;
+		return 0;
+	}
+	p->src_identity = ipcache_identity(entry, family);
+	if ((entry && entry->flags & IPCACHE_TUNNEL) || bpf_map_lookup_elem(&cp_local_v1, &p->saddr))
+		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
+	return 0;
+}
+
+/* The native network: neither we nor any pod send from there while there is a tunnel. */
+static __always_inline int source_netdev(struct packet *p, const int family)
+{
+	struct ipcache_entry *entry = ipcache_find(&p->saddr);
+
+	p->src_identity = ipcache_identity(entry, family);
+	if (is_own(&p->saddr, entry, family) || (entry && entry->flags & IPCACHE_TUNNEL) ||
+	    bpf_map_lookup_elem(&cp_local_v1, &p->saddr))
+		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
+	return 0;
+}
+
+static __always_inline int resolve_source(struct packet *p, const int family, struct ct_half *half)
+{
+	half->source = p->hook;
+	switch (p->hook) {
+	case HOOK_POD:
+		return source_pod(p, family, half);
+	case HOOK_OVERLAY:
+		return source_overlay(p, family, half);
+	case HOOK_HOST:
+		return source_host(p, family);
+	}
+	return source_netdev(p, family);
+}
+
+static __always_inline void aim_at_pod(struct ct_half *half, const struct endpoint *ep)
+{
+	half->target = TARGET_LOCAL;
+	half->flags = ep->flags & ENDPOINT_SAME_NETNS ? HALF_SAME_NETNS : 0;
+	half->to_pod.ifindex = ep->ifindex;
+	half->to_pod.generation = ep->generation;
+	__builtin_memcpy(half->to_pod.dmac, ep->mac, ETH_ALEN);
+	__builtin_memcpy(half->to_pod.smac, ep->host_mac, ETH_ALEN);
+}
+
+static __always_inline int target_pod(struct packet *p, struct ct_half *half, const struct local_target *local)
+{
+	struct endpoint *ep;
+
+	half->target_slot = local->slot;
+	half->epoch += endpoint_epoch(local->slot);
+	ep = endpoint_of(local->slot);
+	if (!ep || !ep->generation || ep->generation != local->generation || !(ep->flags & ENDPOINT_READY))
+		return REFUSE(p, FILE_RESOLVE, DROP_ENDPOINT_NOT_READY);
+	p->dst_slot = local->slot;
+	p->dst_identity = ep->identity;
+	aim_at_pod(half, ep);
+	return 0;
+}
+
+/* Forwarding is asked of the underlay device, where it is on; a pod's link may have it off. */
+static __always_inline int target_route(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s)
+{
+	struct bpf_fib_lookup *fib = &s->fib;
+	struct ct_half *half = &s->half;
+	long rc;
+
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->ifindex = cfg_netdev_ifindex;
+	if (family == IPV4) {
+		fib->family = FAMILY_INET;
+		fib->ipv4_src = addr_ipv4(&p->saddr);
+		fib->ipv4_dst = addr_ipv4(&p->daddr);
+	} else {
+		fib->family = FAMILY_INET6;
+		__builtin_memcpy(fib->ipv6_src, &p->saddr, sizeof(fib->ipv6_src));
+		__builtin_memcpy(fib->ipv6_dst, &p->daddr, sizeof(fib->ipv6_dst));
+	}
+	rc = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH) {
+		p->ext_error = rc;
+		return REFUSE(p, FILE_RESOLVE, DROP_NO_FIB);
+	}
+	if (fib->ifindex == cfg_host_ifindex || fib->ifindex == cfg_vxlan_ifindex) /* a pod's address without a pod */
+		return REFUSE(p, FILE_RESOLVE, DROP_UNROUTABLE);
+	half->target = TARGET_ROUTE;
+	half->to_route.ifindex = fib->ifindex;
+	if (fib->family == FAMILY_INET)
+		addr_from_ipv4(&half->to_route.nexthop, fib->ipv4_dst);
+	else
+		__builtin_memcpy(&half->to_route.nexthop, fib->ipv6_dst, sizeof(fib->ipv6_dst));
+	return 0;
+}
+
+/* `half->target` stays TARGET_NONE for what the native device brings for others: the stack has it. */
+static __always_inline int resolve_target(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s)
+{
+	struct local_target *local = bpf_map_lookup_elem(&cp_local_v1, &p->daddr);
+	struct ct_half *half = &s->half;
+	struct ipcache_entry *entry;
+
+	if (local)
+		return target_pod(p, half, local);
+	if (p->hook == HOOK_NETDEV)
+		return 0;
+	entry = ipcache_find(&p->daddr);
+	if (is_own(&p->daddr, entry, family)) {
+		p->dst_identity = IDENTITY_HOST;
+		half->target = TARGET_HOST;
+		return 0;
+	}
+	p->dst_identity = ipcache_identity(entry, family);
+	if (p->hook == HOOK_OVERLAY)
+		return REFUSE(p, FILE_RESOLVE, DROP_UNROUTABLE);
+	if (entry && entry->flags & IPCACHE_TUNNEL && !addr_is_zero(&entry->tunnel)) {
+		half->target = TARGET_OVERLAY;
+		half->to_tunnel.vni = wire_identity(p->src_identity);
+		half->to_tunnel.remote = entry->tunnel;
+		return 0;
+	}
+	if (p->hook == HOOK_HOST)
+		return REFUSE(p, FILE_RESOLVE, DROP_UNROUTABLE);
+	if (addr_is_multicast(&p->daddr, family))
+		return REFUSE(p, FILE_RESOLVE, DROP_UNKNOWN_TARGET);
+	return target_route(skb, p, family, s);
+}
