@@ -27,12 +27,13 @@ _SIGNED, _CHAR, _BOOL = 1, 2, 4
 
 
 class Member(NamedTuple):
-    """Of a struct, union or data section. `offset` in bytes; `bits` is the width of a bit field, else 0."""
+    """Of a struct, union or data section. `offset` in bytes; a bit field has `bits` bits, `shift` bits behind it."""
 
     name: str
     type: int
     offset: int
     bits: int = 0
+    shift: int = 0
 
 
 class Type(NamedTuple):
@@ -46,6 +47,14 @@ class Type(NamedTuple):
     encoding: int = 0
     members: tuple[Member, ...] = ()
     values: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def signed(self) -> bool:
+        return bool(self.encoding & _SIGNED)
+
+    @property
+    def boolean(self) -> bool:
+        return bool(self.encoding & _BOOL)
 
 
 class Btf:
@@ -119,7 +128,7 @@ class Btf:
 
         one = self.types[type_id]
         if one.kind in {INT, ENUM, ENUM64}:
-            return np.dtype("?" if one.encoding & _BOOL else f"{'i' if one.encoding & _SIGNED else 'u'}{one.size}")
+            return np.dtype("?" if one.boolean else f"{'i' if one.signed else 'u'}{one.size}")
         if one.kind == FLOAT:
             return np.dtype(f"f{one.size}")
         if one.kind == PTR:
@@ -163,7 +172,9 @@ def _parse(data: bytes) -> Iterator[Type]:
         elif kind in {STRUCT, UNION}:
             rows = struct.iter_unpack("=III", data[position : position + 12 * length])
             members = tuple(
-                Member(text(at), of, (offset & 0xFFFFFF if flag else offset) >> 3, offset >> 24 if flag else 0)
+                Member(text(at), of, (bit := offset & 0xFFFFFF) >> 3, offset >> 24, bit & 7)
+                if flag
+                else Member(text(at), of, offset >> 3)
                 for at, of, offset in rows
             )
             yield Type(kind, name, size, members=members)

@@ -130,9 +130,7 @@ class Map:
     def _typed(self, type_id: int, size: int) -> np.dtype[Any] | None:
         if not type_id or self.btf is None:
             return None
-        dtype = self.btf.dtype(type_id)
-        if dtype.subdtype is not None:
-            dtype = np.dtype([("items", dtype)])
+        dtype = as_row(self.btf.dtype(type_id))
         return dtype if dtype.itemsize == size else None
 
     @functools.cached_property
@@ -380,6 +378,11 @@ class _Refusal:
     ) -> None:
         if isinstance(value, OSError):
             raise self._map._refused(self._verb, value.errno or errno.EIO) from value  # noqa: SLF001
+
+
+def as_row(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A dtype that can be a row's: one that is an array itself becomes a record with the field `items`."""
+    return np.dtype([("items", dtype)]) if dtype.subdtype is not None else dtype
 
 
 def describe(kind: int, key_size: int, value_size: int, max_entries: int, flags: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from ciliumpy.bpf import sys
 from ciliumpy.bpf.btf import DATASEC, Btf
 from ciliumpy.bpf.libbpf import LoadError, Object, ObjectMap
-from ciliumpy.bpf.maps import Map, describe
+from ciliumpy.bpf.maps import Map, as_row, describe
 from ciliumpy.bpf.sys import MapType
 from ciliumpy.kit.errors import CiliumpyError
 
@@ -131,7 +131,7 @@ def load_object(
         _set_constants(opened, btf, rodata)
         _set_sizes(opened, max_entries)
         shared = [one for one in opened.maps if not one.internal]
-        reused = _reuse(shared, pin_dir) if pin_dir else set()
+        reused = _reuse(shared, btf, pin_dir) if pin_dir else set()
         with Map.create(MapType.RINGBUF, 0, 0, ring_size, name=RING_NAME) as template:  # only its kind is kept
             for one in shared:
                 if one.type in sys.MAP_OF_MAPS_TYPES and one.name not in reused:
@@ -175,9 +175,13 @@ def _set_constants(opened: Object, btf: Btf, rodata: Mapping[str, int | bytes]) 
                 f"{opened.path.name} has no constant {name!r}", hint=f"it has: {', '.join(sorted(known))}"
             )
         size = btf.size(known[name].type)
-        data = value if isinstance(value, bytes) else value.to_bytes(size, "little", signed=value < 0)
+        where = f"constant {name!r} of {opened.path.name} has {size} bytes"
+        try:
+            data = value if isinstance(value, bytes) else value.to_bytes(size, "little", signed=value < 0)
+        except OverflowError as error:
+            raise CiliumpyError(f"{where}: {value!r} does not fit") from error
         if len(data) != size:
-            raise CiliumpyError(f"constant {name!r} of {opened.path.name} has {size} bytes, not {len(data)}")
+            raise CiliumpyError(f"{where}, not {len(data)}")
         ctypes.memmove(ctypes.addressof(sections[0].initial_value()) + known[name].offset, data, size)
 
 
@@ -189,7 +193,7 @@ def _set_sizes(opened: Object, max_entries: Mapping[str, int]) -> None:
         known[name].set_max_entries(entries)
 
 
-def _reuse(shared: list[ObjectMap], pin_dir: Path) -> set[str]:
+def _reuse(shared: list[ObjectMap], btf: Btf, pin_dir: Path) -> set[str]:
     """Take the maps pinned already; the names taken."""
     reused = set()
     for one in shared:
@@ -197,15 +201,25 @@ def _reuse(shared: list[ObjectMap], pin_dir: Path) -> set[str]:
         if not path.exists():
             continue
         with Map.open_pinned(path) as pinned:
-            wanted = describe(one.type, one.key_size, one.value_size, one.max_entries, one.flags)
-            if pinned.layout != wanted:
+            if difference := _difference(one, btf, pinned):
                 raise CiliumpyError(
-                    f"map {path} has another layout: pinned is {pinned.layout}; needed is {wanted}",
+                    f"map {path} has another layout: {difference}",
                     hint="stop the agent, remove the pinned map and start again; what it held is built anew",
                 )
             one.reuse(pinned.fd)
             reused.add(one.name)
     return reused
+
+
+def _difference(wanted: ObjectMap, btf: Btf, pinned: Map) -> str:
+    """Why a pinned map cannot serve, or nothing. Names and offsets of fields count as well as sizes."""
+    layout = describe(wanted.type, wanted.key_size, wanted.value_size, wanted.max_entries, wanted.flags)
+    if pinned.layout != layout:
+        return f"pinned is {pinned.layout}; needed is {layout}"
+    for type_id, known in ((wanted.key_type, pinned.key_dtype), (wanted.value_type, pinned.value_dtype)):
+        if type_id and known is not None and as_row(btf.dtype(type_id)) != known:
+            return f"its struct {btf.types[btf.strip(type_id)].name} has changed"
+    return ""
 
 
 def _pin(maps: list[Map], pin_dir: Path) -> None:
@@ -243,6 +257,6 @@ def _refusal(path: Path, error: LoadError) -> CiliumpyError:
 def decisive_lines(log: str, limit: int = _LOG_LINES) -> list[str]:
     """The end of a verifier log without its statistics and register states: the last steps, then the reason."""
     lines = [line.rstrip() for line in log.splitlines()]
-    noise = re.compile(r"^(processed \d+ insns|verification time|stack depth|max_states|peak_states|mark_read|$)")
+    noise = re.compile(r"^(processed \d+ insns|verification time|stack depth|; +@ |$)")
     kept = [re.sub(r"\s+; R\d.*$", "", line) for line in lines if not noise.match(line)]
     return kept[-limit:]
