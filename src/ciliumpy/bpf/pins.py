@@ -22,7 +22,7 @@ def find_bpffs() -> Path | None:
     return DEFAULT if DEFAULT in found else next(iter(found), None)
 
 
-def ensure_bpffs() -> Path:
+def mounted() -> Path:
     """Find it or mount it at /sys/fs/bpf (0700, as systemd does)."""
     found = find_bpffs()
     if found is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ciliumpy.bpf import build
-from ciliumpy.bpf.pins import ensure_bpffs
+from ciliumpy.bpf.pins import mounted
 from ciliumpy.bpf.programs import load_object
 
 HERE = Path(__file__).parent
@@ -49,7 +49,7 @@ def loaded(sample):
 
 @pytest.fixture
 def pins():
-    folder = ensure_bpffs() / f"cpt-{os.getpid()}"
+    folder = mounted() / f"cpt-{os.getpid()}"
     folder.mkdir()
     try:
         yield folder
