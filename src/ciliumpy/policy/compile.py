@@ -136,10 +136,11 @@ def _precedence(named: Named) -> tuple[int, float, int, int]:
 def _same(one: CompiledLevel, other: CompiledLevel) -> bool:
     """Whether two neighbours can be one level.
 
-    Passes of two tiers lead to different places; and what holds for everybody would hide the rules before it.
+    Passes of two tiers lead to different places; what holds for everybody, or without a rule, would hide the rules
+    before it from whoever asks which one decided.
     """
-    alike = one.verdict is other.verdict and one.proxy_port == other.proxy_port
-    return alike and one.everybody == other.everybody and (one.verdict is not Verdict.PASS or one.tier == other.tier)
+    alike = (one.verdict, one.proxy_port, one.everybody) == (other.verdict, other.proxy_port, other.everybody)
+    return alike and (one.tier == other.tier or (one.verdict is not Verdict.PASS and other.tier != Tier.DEFAULT))
 
 
 def _level(rules: list[Named], tier: int, proxy_port: int) -> CompiledLevel | None:

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled, encoded and looked up as the kernel does it, against the oracle; incremental against from scratch."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ciliumpy.enforcement.encode import DoesNotFitError, Numbers, encode, fit_ranges
+from ciliumpy.enforcement.vectors import Vectors
+from ciliumpy.model.labels import parse
+from ciliumpy.model.verdicts import Direction, Enforcement
+from ciliumpy.policy.compile import Named, compile_policy
+from ciliumpy.policy.compiled import Bound
+from ciliumpy.policy.oracle import judge
+from ciliumpy.policy.repository import PolicyKey, Repository
+from ciliumpy.policy.selector_cache import SelectorCache
+from ciliumpy.tables.enforcement import PortRow
+from tests.unit.policy.lookup import lookup
+from tests.unit.policy.strategies import PORTS, PROTOCOLS, label_sets, rules, selectors
+
+SIZE = 256
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(rules(), max_size=8),
+    label_sets,
+    st.lists(label_sets, min_size=1, max_size=4, unique=True),
+    st.sampled_from(Enforcement),
+)
+def test_the_kernel_says_what_the_rules_say(found, subject, peers, enforcement):
+    parsed = tuple(parse(text) for text in subject)
+    named = [Named(rule, Bound("Policy", "", str(i), rule.path)) for i, rule in enumerate(found)]
+    own = [one for one in named if one.rule.subject.matches(parsed)]
+    compiled = compile_policy(own, enforcement)
+    bits = {selector: SIZE - 1 - i * 3 for i, selector in enumerate(sorted(compiled.selectors()))}
+    row = encode(compiled, 1, bits, Numbers(), 1, SIZE)
+    vectors = Vectors(SIZE, bits)
+    for number, labels in enumerate(peers, 1):
+        vectors.set_identity(number, labels)
+    words = {number: vectors.row(number).words for number in range(1, len(peers) + 1)}
+    for (number, labels), direction, protocol, port in product(
+        enumerate(peers, 1), Direction, PROTOCOLS, PORTS if own else [80]
+    ):
+        peer = tuple(parse(text) for text in labels)
+        wanted = judge(named, direction, parsed, peer, protocol, port, enforcement)
+        answer = lookup(row, words, number, direction, protocol, port)
+        assert answer.verdict == wanted.verdict
+        assert bool(answer.rules) == (wanted.reason == "policy")
+        if wanted.named:
+            saying = {str(n.bound) for n in own if n.rule.verdict is wanted.named.rule.verdict}
+            assert set(answer.rules) <= saying
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(rules(), max_size=6), label_sets, st.randoms())
+def test_the_order_of_rules_does_not_matter(found, subject, random):
+    named = [Named(rule, Bound("Policy", "", str(i), rule.path)) for i, rule in enumerate(found)]
+    shuffled = random.sample(named, len(named))
+    assert compile_policy(named) == compile_policy(shuffled)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(rules(), min_size=1, max_size=6), label_sets)
+def test_a_peer_without_a_vector_is_never_allowed_by_a_selector(found, subject):
+    """An identity that the kernel does not know yet meets every deny, and of the rest what is for everybody only."""
+    compiled = compile_policy([Named(rule, Bound("Policy", "", "p", rule.path)) for rule in found])
+    bits = {selector: i for i, selector in enumerate(sorted(compiled.selectors()))}
+    row = encode(compiled, 1, bits, Numbers(), 1, SIZE)
+    denied_for_all = {1: b"\xff" * (SIZE // 8)}
+    for direction, protocol, port in product(Direction, PROTOCOLS, PORTS):
+        answer = lookup(row, {}, 1, direction, protocol, port)
+        if answer.verdict != "denied" and answer.matched:
+            nobody = lookup(row, {1: bytes(SIZE // 8)}, 1, direction, protocol, port)
+            assert nobody.verdict == answer.verdict, "open for everybody, so for one who meets nothing as well"
+            assert lookup(row, denied_for_all, 1, direction, protocol, port).matched
+
+
+class TestRanges:
+    @staticmethod
+    def rows(*spans: tuple[int, int, int]) -> list[PortRow]:
+        return [PortRow(0, 6, first, last, number) for first, last, number in spans]
+
+    def test_a_range_runs_over_the_exact_rows_inside_it(self):
+        fitted = fit_ranges(self.rows((1, 79, 7), (80, 80, 8), (81, 65535, 7)))
+        assert {(r.first, r.last, r.class_id) for r in fitted} == {(1, 65535, 7), (80, 80, 8)}
+
+    def test_a_hole_is_kept(self):
+        rows = self.rows((1, 79, 7), (81, 65535, 7))
+        assert fit_ranges(rows) == rows
+
+    def test_narrow_ranges_become_exact_rows_where_there_are_too_many(self):
+        fitted = fit_ranges(self.rows(*((at, at + 1, 7) for at in range(0, 800, 4)), (1000, 65535, 9)))
+        ranges = [row for row in fitted if row.first != row.last]
+        assert len(ranges) == 64
+        covered = {port for row in fitted if row.class_id == 7 for port in range(row.first, row.last + 1)}
+        assert covered == {at + step for at in range(0, 800, 4) for step in (0, 1)}
+
+    def test_too_many_wide_ranges_are_refused(self):
+        with pytest.raises(DoesNotFitError, match="it needs 73 port ranges of one protocol, 64 fit"):
+            fit_ranges(self.rows(*((at, at + 500, 7) for at in range(0, 65000, 900))))
+
+
+cache_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("identity"), st.integers(1, 5), label_sets),
+        st.tuples(st.just("gone"), st.integers(1, 5)),
+        st.tuples(st.just("acquire"), st.integers(0, 3)),
+        st.tuples(st.just("release"), st.integers(0, 3)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(selectors, min_size=4, max_size=4, unique=True), cache_steps)
+def test_the_cache_is_what_matching_everything_gives(known, steps):
+    cache = SelectorCache()
+    identities: dict[int, tuple[str, ...]] = {}
+    used: list[int] = []
+    for step in steps:
+        match step:
+            case "identity", number, labels:
+                met = cache.met_by(number)
+                gained, lost = cache.set_identity(number, labels)
+                identities[number] = labels
+                assert cache.met_by(number) == (met | gained) - lost
+            case "gone", number:
+                cache.remove_identity(number)
+                identities.pop(number, None)
+            case "acquire", at:
+                assert cache.acquire(known[at]) == (at not in used)
+                used.append(at)
+            case "release", at if at in used:
+                used.remove(at)
+                assert cache.release(known[at]) == (at not in used)
+        for at in range(4):
+            wanted = {n for n, labels in identities.items() if known[at].matches([parse(t) for t in labels])}
+            assert cache.members(known[at]) == (wanted if at in used else set())
+    for at in used:
+        cache.release(known[at])
+    for number in identities:
+        cache.remove_identity(number)
+    assert not any(vars(cache).values()), "nothing is left over"
+
+
+repository_steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("policy"), st.integers(0, 3), st.lists(rules(), max_size=3)),
+        st.tuples(st.just("gone"), st.integers(0, 3)),
+        st.tuples(st.just("subject"), st.integers(1, 4), label_sets),
+        st.tuples(st.just("left"), st.integers(1, 4)),
+    ),
+    max_size=15,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(repository_steps)
+def test_what_a_change_does_not_name_has_not_changed(steps):
+    """Recompiling only the identities that a change returns gives what compiling all from scratch gives."""
+    repository = Repository()
+    policies: dict[PolicyKey, tuple] = {}
+    subjects: dict[int, tuple[str, ...]] = {}
+    compiled = {}
+    for step in steps:
+        affected: set[int] = set()
+        match step:
+            case "policy", number, found:
+                key = PolicyKey("Policy", "", str(number))
+                policies[key] = tuple(found)
+                affected = repository.set_policy(key, found)
+            case "gone", number:
+                key = PolicyKey("Policy", "", str(number))
+                policies.pop(key, None)
+                affected = repository.remove_policy(key)
+            case "subject", number, labels:
+                subjects[number] = labels
+                affected = repository.set_subject(number, labels)
+            case "left", number:
+                subjects.pop(number, None)
+                compiled.pop(number, None)
+                repository.remove_subject(number)
+        for number in affected:
+            compiled[number] = repository.compile(number)
+        for number, labels in subjects.items():
+            parsed = [parse(text) for text in labels]
+            own = [
+                Named(rule, Bound(*key, rule.path))
+                for key, found in policies.items()
+                for rule in found
+                if rule.subject.matches(parsed)
+            ]
+            assert compiled[number] == compile_policy(own)
+            assert repository.policies_of(number) == {
+                PolicyKey(n.bound.kind, n.bound.namespace, n.bound.name) for n in own
+            }
