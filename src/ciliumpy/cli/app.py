@@ -62,6 +62,7 @@ BPF = {
 }
 
 LAB = {
+    "demo": Verb("ciliumpy.cli.lab.demo", "Start the demo: two nodes, a policy, traffic, and what is seen of it."),
     "up": Verb("ciliumpy.cli.lab.up", "Start a lab cluster, or bring it to what its file says."),
     "status": Verb("ciliumpy.cli.lab.status", "Show the lab's nodes and pods."),
     "apply": Verb("ciliumpy.cli.lab.apply", "Apply manifests to the lab."),

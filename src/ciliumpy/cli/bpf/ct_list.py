@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -24,6 +25,7 @@ FIN, SYN, RST = 1, 2, 4  # of ct_row.seen in layout.h
 TCP_BITS = {FIN: 0x01, SYN: 0x02, RST: 0x04}
 ECHO = 1  # enum ct_kind
 TARGETS = {0: "none", 1: "local", 2: "overlay", 3: "host", 4: "network", 5: "proxy"}  # enum ct_target
+CLOCK_MONOTONIC_COARSE = 6  # not in the time module
 UNIT_SHIFT = 8  # times are jiffies >> 8
 
 Global = Annotated[str, typer.Argument(metavar="[global]", help="All flows of the node; there are no other tables.")]
@@ -62,8 +64,7 @@ def run(
 
 def line(e: Item, *, time_diff: bool) -> str:
     """Return an entry as cilium-dbg prints it; what is ours alone stands at the end."""
-    left = e["remainingSeconds"] if time_diff else None
-    rest = "" if left is None else f" (remaining: {left:.0f} sec(s))"
+    rest = f" (remaining: {e['remainingSeconds']:.0f} sec(s))" if time_diff else ""
     names = "".join(f"{name} " for name in e["flags"])
     return (
         f"{tuple_text(e)} expires={e['expires']}{rest} Packets={e['packets'][0] + e['packets'][1]} "
@@ -98,9 +99,10 @@ def read(target: Target) -> list[dict[str, Any]]:
         for name in ("cp_ct4_v1", "cp_ct6_v1"):
             with Map.open_pinned(folder / name) as rows:
                 for key, row in zip(*rows.items(), strict=True):
-                    left = signed(int(row["expires"]) - clock.now) if clock else None
-                    if left is None or left >= 0:
-                        found.append(entry(key, row) | counted(counters, row) | remaining(clock, left))
+                    left = signed(int(row["expires"]) - clock.now)
+                    if left >= 0:
+                        seconds = {"remainingSeconds": round(left / clock.per_second, 1)}
+                        found.append(entry(key, row) | counted(counters, row) | seconds)
     return found
 
 
@@ -160,25 +162,17 @@ def counted(counters: Map, row: np.void) -> dict[str, Any]:
     return {"packets": packets, "bytes": octets}
 
 
-def remaining(clock: Clock | None, left: int | None) -> dict[str, Any]:
-    return {"remainingSeconds": None if clock is None or left is None else round(left / clock.per_second, 1)}
-
-
 def signed(difference: int) -> int:
     """Return a difference of two 32-bit clocks that wrap."""
     return (difference + 0x80000000) % 0x100000000 - 0x80000000
 
 
-def read_clock() -> Clock | None:
-    """Ask the kernel for its tick counter; None if the objects are not built, or it will not load them."""
-    from ciliumpy.bpf.programs import load_object
-    from ciliumpy.datapath.loader import OBJECTS, calibrate
+def read_clock() -> Clock:
+    """Return the kernel's tick counter without asking it.
 
-    try:
-        with load_object(OBJECTS / "closed.o") as loaded:
-            program = loaded.programs["clock"]
-            per_second = calibrate(program) / (1 << UNIT_SHIFT)
-            shifted = program.test_run(bytes(64), data_out_size=64).data[:8]
-            return Clock(int.from_bytes(shifted, "little") & 0xFFFFFFFF, per_second)
-    except CiliumpyError:
-        return None
+    It starts five minutes before it overflows 32 bits (INITIAL_JIFFIES) and follows CLOCK_MONOTONIC; the coarse clock's
+    resolution is one tick.
+    """
+    hz = round(1 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
+    jiffies = (1 << 32) - 300 * hz + int(time.clock_gettime(time.CLOCK_MONOTONIC) * hz)
+    return Clock(jiffies >> UNIT_SHIFT & 0xFFFFFFFF, hz / (1 << UNIT_SHIFT))
