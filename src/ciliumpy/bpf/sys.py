@@ -264,6 +264,16 @@ def map_freeze(fd: int) -> None:
 # ---- programs and links ----------------------------------------------------------------------------------------------
 
 
+def program_load(kind: int, instructions: bytes, license_text: bytes = b"GPL") -> int:
+    """A program without maps, for trying out what the kernel has (libbpf loads the real ones)."""
+    text = license_text + b"\0"
+    packed = struct.pack(
+        "=IIQQIIQII16sI",
+        *(kind, len(instructions) // 8, address(instructions), address(text), 0, 0, 0, 0, 0, b"", 0),
+    )
+    return _call(Command.PROG_LOAD, packed)
+
+
 def program_test_run(
     fd: int,
     *,
