@@ -242,7 +242,11 @@ class Controller:
             # On disk first: an agent that starts after a crash must know what a bit in the kernel means.
             self._memory.save(self._bits.assigned)
             self._write_bits(new)
-            await self._write_vectors(self._vectors.give({selector: self._bits[selector] for selector in new}))
+            changed: set[int] = set()
+            for selector in new:
+                changed |= self._vectors.give({selector: self._bits[selector]})
+                await self._breathe()
+            await self._write_vectors(changed)
         for identity, result in fitting.items():
             self._write_set(identity, result)
             await self._breathe()

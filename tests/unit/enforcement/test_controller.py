@@ -327,7 +327,7 @@ def bits_of(row: PolicySet) -> set[int]:
     return {bit for bit in range(SIZE) if any(mask >> bit & 1 for mask in masks)}
 
 
-async def test_the_loop_is_never_held_long():
+async def test_a_round_over_much_lets_others_run():
     """10,000 identities and 1,000 policies are taken in slices."""
     world = World(size=1024)
     with world.db.write() as txn:
@@ -338,24 +338,20 @@ async def test_the_loop_is_never_held_long():
             txn.upsert(POLICIES, Policy("CiliumNetworkPolicy", "default", f"p{number}", (rule,), "f"))
     for number in range(100):
         world.endpoint(number + 1, 300 + number)
-    loop = asyncio.get_running_loop()
-    longest = 0.0
+    turns = 0
 
     async def watch() -> None:
-        nonlocal longest
+        nonlocal turns
         while True:
-            before = loop.time()
+            turns += 1
             await asyncio.sleep(0)
-            longest = max(longest, loop.time() - before)
 
-    watcher = loop.create_task(watch())
-    began = loop.time()
+    watcher = asyncio.get_running_loop().create_task(watch())
     await world.controller.round()
-    took = loop.time() - began
     watcher.cancel()
     with pytest.raises(asyncio.CancelledError):
         await watcher
+    assert turns >= 10, "others have their turn while the round goes on"
     assert len(world.db.table(POLICY_SETS)) == 100
-    print(f"{took:.2f} s, the loop was held for {longest * 1000:.0f} ms at most")
     world.kernel.take_sets()
     assert world.verdict(301, 300, Direction.INGRESS, 1) == world.should(301, 300, Direction.INGRESS, 1)
