@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from yaml import MarkedYAMLError, YAMLError, dump_all
@@ -54,25 +56,44 @@ class DocumentError(Exception):
         self.column = column
 
 
-class Document:
-    """One document of a text: its value, and where its fields stand."""
+class _Places:
+    """Where the fields of a document stand; found when first asked for."""
 
-    def __init__(self, value: Any, text: str, index: int, line: int) -> None:
-        self.value = value
-        self.line = line
+    def __init__(self, text: str, index: int) -> None:
         self._text = text
         self._index = index
 
+    @cached_property
+    def marks(self) -> dict[Path, tuple[int, int]]:
+        marks: dict[Path, tuple[int, int]] = {}
+        with suppress(DocumentError):  # JSON that is not YAML: indented by tabs
+            _Reader(self._text, (self._index, marks)).read()
+        return marks
+
+
+class Document:
+    """One document of a text: its value, and where its fields stand."""
+
+    def __init__(self, value: Any, line: int, places: _Places, root: Path = ()) -> None:
+        self.value = value
+        self._line = line
+        self._places = places
+        self._root = root
+
+    @property
+    def line(self) -> int:
+        return self.position(())[0] if self._root else self._line
+
+    def part(self, value: Any, path: Path) -> Document:
+        """Return what stands at the path as a document of its own."""
+        return Document(value, self._line, self._places, (*self._root, *path))
+
     def position(self, path: Path) -> tuple[int, int]:
         """Return line and column, 1-based, of the field; of what is nearest above it if it is not in the text."""
-        marks: dict[Path, tuple[int, int]] = {}
-        try:
-            _Reader(self._text, (self._index, marks)).read()
-        except DocumentError:  # JSON that is not YAML: indented by tabs
-            return self.line, 1
-        while path and path not in marks:
+        path = (*self._root, *path)
+        while path and path not in self._places.marks:
             path = path[:-1]
-        return marks.get(path, (self.line, 1))
+        return self._places.marks.get(path, (self._line, 1))
 
 
 def parse(data: bytes) -> list[Document]:
@@ -91,7 +112,7 @@ def parse(data: bytes) -> list[Document]:
         except (ValueError, RecursionError):
             pass  # YAML in braces, or an error that the other reader locates
         else:
-            return [Document(value, text, 0, 1)]
+            return [Document(value, 1, _Places(text, 0))]
     return _Reader(text).read()
 
 
@@ -189,7 +210,7 @@ class _Reader:
                     line = 0
                 elif isinstance(event, DocumentEndEvent):
                     if self._root is not None:
-                        documents.append(Document(self._root, self._text, index, line or 1))
+                        documents.append(Document(self._root, line or 1, _Places(self._text, index)))
                     index += 1
                 elif isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent | AliasEvent):
                     line = line or _place(event)[0]

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A document into a row of the source tables: only the fields that are used, and those well.
+
+A field that is absent or null has its default; one that is there and does not fit raises FieldError with its path.
+Fields that nobody here reads are accepted, as the API server accepted them; inside a policy's spec they are refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ciliumpy.model.cnp import decode_policy
+from ciliumpy.model.errors import FieldError, Path, path_text
+from ciliumpy.model.fields import Fields, as_text
+from ciliumpy.model.labels import parse, texts
+from ciliumpy.store.kinds import KINDS
+from ciliumpy.tables import source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ciliumpy.state.table import TableSpec
+    from ciliumpy.store.interface import Key
+
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+_TEMPLATE_HASH = "pod-template-hash"
+_NAMESPACE_NAME = "kubernetes.io/metadata.name"  # the API server puts it on every namespace
+_MOST_IDENTITY = (1 << 24) - 1  # what a tunnel header can carry
+_POLICY_FIELDS = ("apiVersion", "kind", "metadata", "spec", "specs", "status")
+
+# Kinds that would cut traffic and do not yet: to pass over them quietly would be to fail open.
+UNENFORCED = {"NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"}
+
+
+class Decoded(NamedTuple):
+    """The row, the table it belongs to, and notices: (path, text)."""
+
+    spec: TableSpec[Any]
+    row: Any
+    notices: tuple[tuple[Path, str], ...] = ()
+
+
+def check_kind(document: Mapping[str, Any]) -> str | None:
+    """Return None where the document's kind is known, else what to say. FieldError on a wrong API version."""
+    kind = KINDS.get(document["kind"])
+    if kind is None:
+        return f"objects of kind {document['kind'][:80]} have no effect in this version"
+    if document["apiVersion"] != kind.api_version:
+        raise FieldError(("apiVersion",), f"must be {kind.api_version} for a {kind.kind}")
+    return None
+
+
+def decode(key: Key, document: dict[str, Any], *, origin: str, cluster: str) -> Decoded | None:
+    """Return the row of an object; None for kinds that are no rows here (Deployment). FieldError if it is not valid."""
+    decoder = _DECODERS.get(key.kind)
+    if decoder is not None:
+        return decoder(key, document, cluster)
+    if key.kind in ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"):
+        return _policy(key, document, origin, cluster)
+    return None
+
+
+def _policy(key: Key, document: dict[str, Any], origin: str, cluster: str) -> Decoded:
+    decoded = decode_policy(document, cluster=cluster)
+    notices = tuple((notice.path, notice.message) for notice in decoded.notices)
+    extra = tuple(((name,), "has no effect") for name in document if name not in _POLICY_FIELDS)
+    row = source.Policy(
+        kind=key.kind,
+        namespace=key.namespace,
+        name=key.name,
+        rules=decoded.rules,
+        origin=origin,
+        notices=tuple(f"{path_text(path)}: {text}" for path, text in notices),
+    )
+    return Decoded(source.POLICIES, row, notices + extra)
+
+
+def _namespace(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
+    labels = dict(_labels(document)) | {_NAMESPACE_NAME: key.name}
+    return Decoded(source.NAMESPACES, source.Namespace(key.name, tuple(sorted(labels.items()))))
+
+
+def _pod(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
+    top = Fields(document, ())
+    spec = top.fields("spec") or Fields({}, top.at("spec"))
+    metadata = Fields(document["metadata"], top.at("metadata"))
+    ports: list[source.NamedPort] = []
+    for container, path in spec.items("containers") or []:
+        for value, where in Fields(container, path).items("ports") or []:
+            port = _named_port(Fields(value, where))
+            if port is not None:
+                ports.append(port)
+    labels = _labels(document)
+    workload_kind, workload_name = _workload(metadata, dict(labels))
+    row = source.Pod(
+        namespace=key.namespace,
+        name=key.name,
+        uid=metadata.text("uid") or "",
+        node=spec.text("nodeName") or "",
+        labels=labels,
+        service_account=spec.text("serviceAccountName") or spec.text("serviceAccount") or "default",
+        host_network=spec.boolean("hostNetwork") or False,
+        ports=tuple(ports),
+        workload_kind=workload_kind,
+        workload_name=workload_name,
+    )
+    return Decoded(source.PODS, row)
+
+
+def _named_port(fields: Fields) -> source.NamedPort | None:
+    number = fields.get("containerPort")
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= 65535:
+        raise FieldError(fields.at("containerPort"), f"must be a number from 1 to 65535, not {str(number)[:80]}")
+    protocol = fields.text("protocol") or "TCP"
+    if protocol not in PROTOCOLS:
+        raise FieldError(fields.at("protocol"), f"must be one of {', '.join(PROTOCOLS)}, not {protocol[:80]}")
+    name = fields.text("name")
+    return source.NamedPort(name, protocol, number) if name else None
+
+
+def _workload(metadata: Fields, labels: Mapping[str, str]) -> tuple[str, str]:
+    """The owner as users know it: a ReplicaSet that a Deployment made counts as the Deployment."""
+    for value, path in metadata.items("ownerReferences") or []:
+        owner = Fields(value, path)
+        kind, name = owner.text("kind") or "", owner.text("name") or ""
+        suffix = "-" + labels.get(_TEMPLATE_HASH, "")
+        if kind == "ReplicaSet" and suffix != "-" and name.endswith(suffix):
+            return "Deployment", name.removesuffix(suffix)
+        return kind, name
+    return "", ""
+
+
+def _node(key: Key, document: dict[str, Any], cluster: str) -> Decoded:
+    top = Fields(document, ())
+    spec = top.fields("spec") or Fields({}, top.at("spec"))
+    internal: list[str] = []
+    router: list[str] = []
+    for value, path in spec.items("addresses") or []:
+        address = Fields(value, path)
+        ip = address.text("ip") or ""
+        _check_ip(ip, address.at("ip"))
+        {"InternalIP": internal, "CiliumInternalIP": router}.get(address.text("type") or "", []).append(ip)
+    ipam = spec.fields("ipam") or Fields({}, spec.at("ipam"))
+    cidrs = []
+    for value, path in ipam.items("podCIDRs") or []:
+        cidrs.append(as_text(value, path))
+        _check_ip(cidrs[-1], path, network=True)
+    row = source.Node(
+        name=key.name,
+        cluster=cluster,
+        internal_ips=_by_family(internal),
+        router_ips=_by_family(router),
+        pod_cidrs=_by_family(cidrs),
+        labels=_labels(document),
+    )
+    return Decoded(source.NODES, row)
+
+
+def _identity(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
+    if not key.name.isdecimal() or str(int(key.name)) != key.name or not 1 <= int(key.name) <= _MOST_IDENTITY:
+        raise FieldError(("metadata", "name"), f"must be the identity's number, 1 to {_MOST_IDENTITY}")
+    labels = _texts(document.get("security-labels"), ("security-labels",))
+    row = source.IdentityObject(int(key.name), texts(parse(name)._replace(value=value) for name, value in labels))
+    return Decoded(source.IDENTITY_OBJECTS, row)
+
+
+def _endpoint(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
+    top = Fields(document, ())
+    status = top.fields("status") or Fields({}, top.at("status"))
+    identity = status.fields("identity") or Fields({}, status.at("identity"))
+    networking = status.fields("networking") or Fields({}, status.at("networking"))
+    ips = []
+    for value, path in networking.items("addressing") or []:
+        pair = Fields(value, path)
+        for name in ("ipv4", "ipv6"):
+            if ip := pair.text(name):
+                _check_ip(ip, pair.at(name))
+                ips.append(ip)
+    node_ip = networking.text("node") or ""
+    if node_ip:
+        _check_ip(node_ip, networking.at("node"))
+    row = source.EndpointObject(
+        namespace=key.namespace,
+        name=key.name,
+        id=_number(status, "id"),
+        identity=_number(identity, "id"),
+        node=networking.text("nodeName") or "",
+        node_ip=node_ip,
+        ips=_by_family(ips),
+    )
+    return Decoded(source.ENDPOINT_OBJECTS, row)
+
+
+_DECODERS: Mapping[str, Callable[[Key, dict[str, Any], str], Decoded]] = {
+    "Namespace": _namespace,
+    "Pod": _pod,
+    "CiliumNode": _node,
+    "CiliumIdentity": _identity,
+    "CiliumEndpoint": _endpoint,
+}
+
+
+def _labels(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return _texts(document["metadata"].get("labels"), ("metadata", "labels"))
+
+
+def _texts(value: Any, path: Path) -> tuple[tuple[str, str], ...]:
+    """A mapping of text to text, sorted."""
+    if value is None:
+        return ()
+    Fields(value, path)
+    return tuple(sorted((key, as_text(text, (*path, key))) for key, text in value.items()))
+
+
+def _number(fields: Fields, name: str) -> int:
+    value = fields.get(name)
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise FieldError(fields.at(name), f"must be a number, not {str(value)[:80]}")
+    return value
+
+
+def _check_ip(text: str, path: Path, *, network: bool = False) -> None:
+    try:
+        ipaddress.ip_network(text) if network else ipaddress.ip_address(text)
+    except ValueError:
+        raise FieldError(path, f"{text[:80]!r} is no {'network' if network else 'address'}") from None
+
+
+def _by_family(values: list[str]) -> tuple[str, ...]:
+    return tuple(sorted(values, key=lambda value: ":" in value))

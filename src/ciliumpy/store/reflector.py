@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The job that carries the store into the source tables, in slices that leave the loop to others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.store.catalog import Catalog, Decision
+from ciliumpy.store.interface import Key, Read, Store, StoreState
+from ciliumpy.tables.source import PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ciliumpy.state.database import Database
+    from ciliumpy.state.jobs import Job
+    from ciliumpy.store.last_good import LastGood
+
+SLICE_S = 0.0025  # of judging or writing; as much again goes into reading
+SAVE_AT = 500  # objects, while the store is read for the first time
+
+
+class Reflector:
+    """Start `run` as a job.
+
+    `synced` is set when the tables hold what the store holds; `ready` then too, or before, while the store cannot be
+    read, when they hold what it held when it last could.
+    """
+
+    def __init__(self, db: Database, store: Store, last_good: LastGood, *, cluster: str = "default") -> None:
+        self.state = StoreState("starting")
+        self.ready = asyncio.Event()
+        self.synced = asyncio.Event()
+        self._db = db
+        self._store = store
+        self._last_good = last_good
+        self._catalog = Catalog(last_good, cluster)
+        self._remember: dict[Key, tuple[str, bytes] | None] = {}
+        self._memory_fault = ""
+
+    async def run(self, job: Job) -> None:
+        """Follow the store for ever."""
+        seen: set[str] = set()
+        complete = False
+        async for batch in self._store.watch():
+            self.state = batch.state
+            if batch.state.state == "error":
+                if not self.ready.is_set():
+                    await self._restore()
+                self._report(job)
+                continue
+            for read in batch.reads:
+                if not complete:
+                    seen.add(read.origin)
+                await self._apply(read)
+            if batch.synced and not complete:
+                complete = True
+                await self._finish(seen)
+            if complete or len(self._remember) >= SAVE_AT:
+                await self._save()
+            self._report(job)
+
+    async def _apply(self, read: Read) -> None:
+        began = time.monotonic()
+        for step in self._catalog.read(read):
+            if step is not None:
+                await self._settle(step)
+            elif time.monotonic() - began > SLICE_S:
+                await asyncio.sleep(0)
+                began = time.monotonic()
+
+    async def _settle(self, decision: Decision) -> None:
+        changes = self._catalog.settle(decision)
+        work = [(spec, spec.key(row), row) for spec, row in changes.upserts]
+        work += [(spec, key, None) for spec, key in changes.deletes]
+        at = 0
+        while at < len(work):
+            began = time.monotonic()
+            with self._db.write() as txn:
+                while at < len(work) and time.monotonic() - began < SLICE_S:
+                    spec, key, row = work[at]
+                    if row is None:
+                        txn.delete(spec, key)
+                    else:
+                        txn.upsert(spec, row)
+                    at += 1
+            if at < len(work):
+                await asyncio.sleep(0)
+        with self._db.write() as txn:
+            for problem in changes.solved:
+                txn.delete(PROBLEMS, PROBLEMS.key(problem))
+            for problem in changes.problems:
+                txn.upsert(PROBLEMS, problem)
+        for key, origin, document in changes.remember:
+            self._remember[key] = (origin, document)
+        for key in changes.forget:
+            self._remember[key] = None
+
+    async def _restore(self) -> None:
+        """Fill the tables from memory: an agent that starts without its store must not forget its policies."""
+        for origin in await asyncio.to_thread(self._last_good.origins):
+            await self._settle(self._catalog.restore(origin))
+            await asyncio.sleep(0)
+        if self._catalog.keys:
+            self.ready.set()
+
+    async def _finish(self, seen: set[str]) -> None:
+        """What was known before this watch began and was not found by it is gone."""
+        for origin in sorted(self._catalog.origins - seen):
+            await self._apply(Read(origin, None))
+        self._catalog.complete = True
+        self.ready.set()
+        self.synced.set()
+        await self._save()
+        if not self._memory_fault:
+            await self._in_memory(self._last_good.keep_only, self._catalog.keys)
+
+    async def _save(self) -> None:
+        if not self._remember:
+            return
+        pending, self._remember = self._remember, {}
+        objects = [(key, *saved) for key, saved in pending.items() if saved is not None]
+        forgotten = [key for key, saved in pending.items() if saved is None]
+        if not await self._in_memory(self._last_good.save, objects, forgotten):
+            self._remember = pending | self._remember
+
+    async def _in_memory(self, change: Callable[..., None], *arguments: Any) -> bool:
+        """Change the last good versions in a thread. A disk that is full must not keep policies from taking effect."""
+        try:
+            await asyncio.to_thread(change, *arguments)
+        except CiliumpyError as error:
+            self._memory_fault = error.message
+            return False
+        self._memory_fault = ""
+        return True
+
+    def _report(self, job: Job) -> None:
+        if self.state.state == "error" or self._memory_fault:
+            job.degraded(self.state.message or self._memory_fault)
+        else:
+            job.ok(f"{len(self._catalog)} objects")
