@@ -145,7 +145,10 @@ class AgentConfig(Part, frozen=True):
         }
 
 
-def load(file: Path | None, env: dict[str, str]) -> settings.Config[AgentConfig]:
+Loaded = settings.Config[AgentConfig]
+
+
+def load(file: Path | None, env: dict[str, str]) -> Loaded:
     """Read and check the configuration. CiliumpyError names the place of what does not fit."""
     config = settings.load(AgentConfig, env=env, file=file)
     _check(config.value)

@@ -44,6 +44,7 @@ class Collector:
     def __init__(self, maps: KernelMaps, now: Callable[[], int]) -> None:
         self._maps = [maps[name] for name in CONNTRACK_MAPS]
         self._now = now
+        self._entries = {map_.name: 0 for map_ in self._maps}
         self.last = Round(0, 0)
         self.total_deleted = 0
 
@@ -56,12 +57,16 @@ class Collector:
             interval_s = next_interval(interval_s, self.last)
             job.ok(f"{self.last.deleted} of {self.last.seen} rows collected, next in {interval_s:.0f} s")
 
+    def entries(self) -> dict[str, int]:
+        return dict(self._entries)
+
     def collect(self) -> Round:
         """Delete what has expired. A row that was renewed between the walk and the deletion is looked at again."""
         seen = deleted = 0
         for map_ in self._maps:
             keys, values = map_.items()
             seen += len(keys)
+            self._entries[map_.name] = len(keys)
             late = np.int32(0) > _age(values["expires"], self._now())
             for key in keys[late]:
                 raw = map_.lookup_bytes(key.tobytes())

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from ciliumpy.datapath.epochs import Epochs
+    from ciliumpy.datapath.kernel import KernelMap, KernelMaps
+    from ciliumpy.state.table import Table
     from ciliumpy.tables.datapath import KernelEndpoint
+    from ciliumpy.tables.endpoints import Endpoint
 
 
 class Doors(Protocol):
@@ -34,12 +37,13 @@ class EndpointTarget:
     is deleted the epoch is bumped as well, so that no cached decision outlives it.
     """
 
-    def __init__(self, maps: KernelMaps, epochs: Epochs, doors: Doors) -> None:
+    def __init__(self, maps: KernelMaps, epochs: Epochs, doors: Doors, endpoints: Table[Endpoint]) -> None:
         self._slots = maps["cp_endpoint_v1"]
         self._links = maps["cp_link_v1"]
         self._locals = maps["cp_local_v1"]
         self._epochs = epochs
         self._doors = doors
+        self._endpoints = endpoints
         self._held: dict[int, KernelEndpoint] = {}  # as the kernel has them
         self._lock = asyncio.Lock()
         self._changed = asyncio.Condition()
@@ -48,6 +52,11 @@ class EndpointTarget:
     def in_use(self, set_id: int) -> bool:
         """Tell whether a slot in the kernel names the policy set."""
         return set_id in self._foreign.values() or any(row.policy_set == set_id for row in self._held.values())
+
+    def entries(self) -> dict[str, int]:
+        addresses = sum(len(_addresses(row)) for row in self._held.values())
+        held = len(self._held)
+        return {"cp_endpoint_v1": held, "cp_link_v1": held, "cp_local_v1": addresses}
 
     async def update(self, rows: Sequence[KernelEndpoint]) -> Mapping[Hashable, str]:
         async with self._lock:
@@ -79,8 +88,10 @@ class EndpointTarget:
             raise CiliumpyError(f"endpoint {slot} is still in the datapath after {timeout_s:g} s") from None
 
     async def prune(self, rows: Sequence[KernelEndpoint]) -> int:
+        # A restored endpoint whose set is not there yet has no row: what the former agent wrote for it stays.
+        waiting = [row for row in self._endpoints.all() if row.id not in {row.slot for row in rows}]
         async with self._lock:
-            return await asyncio.to_thread(self._repair, rows)
+            return await asyncio.to_thread(self._repair, rows, waiting)
 
     def _is_open(self, row: KernelEndpoint) -> bool:
         held = self._held.get(row.slot)
@@ -124,7 +135,7 @@ class EndpointTarget:
 
     def _write_addresses(self, row: KernelEndpoint) -> str:
         value = encode.local_target(self._locals, row)
-        for address in filter(None, (row.ipv4, row.ipv6)):
+        for address in _addresses(row):
             if text := write(self._locals, encode.address(address), value):
                 return text
         return ""
@@ -133,7 +144,7 @@ class EndpointTarget:
         errors: dict[Hashable, str] = {}
         for row in rows:
             value = encode.local_target(self._locals, row)
-            for address in filter(None, (row.ipv4, row.ipv6)):
+            for address in _addresses(row):
                 key = encode.address(address)
                 if self._locals.lookup_bytes(key) == value:
                     self._locals.delete(key)
@@ -153,40 +164,31 @@ class EndpointTarget:
     def _clear_slot(self, slot: int) -> None:
         self._held.pop(slot, None)
         self._foreign.pop(slot, None)
-        self._slots.update(encode.u32(slot), bytes(_size(self._slots)))
+        self._slots.update(encode.u32(slot), bytes(self._size))
 
-    def _repair(self, rows: Sequence[KernelEndpoint]) -> int:
-        wanted = {row.slot: row for row in rows if self._is_open(row)}
-        addresses = {
-            encode.address(address): encode.local_target(self._locals, row)
-            for row in rows
-            for address in (row.ipv4, row.ipv6)
-            if address
-        }
-        links = {encode.u32(row.ifindex): encode.u32(row.slot) for row in rows}
+    def _repair(self, rows: Sequence[KernelEndpoint], waiting: Sequence[Endpoint]) -> int:
+        known = {row.slot for row in rows} | {row.id for row in waiting}
+        values = {row.slot: encode.endpoint_value(self._slots, row) for row in rows if self._is_open(row)}
         repairs = 0
-        empty = bytes(_size(self._slots))
-        known = {row.slot for row in rows}
         for key, value in dump(self._slots).items():
             slot = int.from_bytes(key, "little")
-            good = encode.endpoint_value(self._slots, wanted[slot]) if slot in wanted else value
-            if slot not in known:
-                good = empty
-                self._foreign.pop(slot, None)
+            good = values.get(slot, value) if slot in known else bytes(len(value))
             if value != good:
                 self._slots.update(key, good)
                 self._epochs.bump_endpoints([slot])
                 repairs += 1
-        for map_, good_rows in ((self._locals, addresses), (self._links, links)):
-            present = dump(map_)
-            for key in present.keys() - good_rows.keys():
-                map_.delete(key)
-                repairs += 1
-            for key, value in good_rows.items():
-                if present.get(key) != value:
-                    write(map_, key, value)
-                    repairs += 1
-        for device in self._doors.pinned_pods() - {row.host_interface for row in rows}:
+        for slot in self._foreign.keys() - known:
+            del self._foreign[slot]
+        addresses = {
+            encode.address(address): encode.local_target(self._locals, row)
+            for row in rows
+            for address in _addresses(row)
+        }
+        links = {encode.u32(row.ifindex): encode.u32(row.slot) for row in rows}
+        repairs += _equalise(self._locals, addresses, {encode.address(a) for row in waiting for a in _addresses(row)})
+        repairs += _equalise(self._links, links, {encode.u32(row.ifindex) for row in waiting})
+        devices = {row.host_interface for row in rows} | {row.host_interface for row in waiting}
+        for device in self._doors.pinned_pods() - devices:
             self._doors.detach_pod(device)
             repairs += 1
         return repairs
@@ -194,10 +196,24 @@ class EndpointTarget:
     def _read_foreign(self) -> dict[int, int]:
         """Return slot -> policy set of what a former agent left, until it is ours."""
         keys, values = self._slots.items()
+        self._size = values.dtype.itemsize
         found = values["generation"] != 0
         return dict(zip(keys[found].tolist(), values["policy_set"][found].tolist(), strict=True))
 
 
-def _size(map_: object) -> int:
-    dtype = map_.value_dtype  # type: ignore[attr-defined]
-    return int(dtype.itemsize)
+def _addresses(row: KernelEndpoint | Endpoint) -> list[str]:
+    return [address for address in (row.ipv4, row.ipv6) if address]
+
+
+def _equalise(map_: KernelMap, wanted: Mapping[bytes, bytes], keep: set[bytes]) -> int:
+    """Make a map hold `wanted`, and leave the keys in `keep` alone; return how many rows differed."""
+    present = dump(map_)
+    repairs = 0
+    for key in present.keys() - wanted.keys() - keep:
+        map_.delete(key)
+        repairs += 1
+    for key, value in wanted.items():
+        if present.get(key) != value:
+            write(map_, key, value)
+            repairs += 1
+    return repairs

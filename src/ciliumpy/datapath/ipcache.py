@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from ciliumpy.datapath import encode
@@ -32,6 +33,11 @@ class IPCacheTarget:
         self._prefixes = maps["cp_ipcidr_v1"]
         self._epochs = epochs
         self._vectors = vectors
+        self._written: dict[str, KernelMap] = {}
+
+    def entries(self) -> dict[str, int]:
+        counts = Counter(map_.name for map_ in self._written.values())
+        return {map_.name: counts[map_.name] for map_ in (self._hosts, self._prefixes)}
 
     async def update(self, rows: Sequence[IPCacheEntry]) -> Mapping[Hashable, str]:
         ready = [row for row in rows if self._is_known(row.identity)]
@@ -96,6 +102,7 @@ class IPCacheTarget:
             refused = write_all(map_, self._values(map_, rows))
             if refused:
                 errors |= {row.prefix: refused[key] for row in rows if (key := self._place(row.prefix)[1]) in refused}
+        self._written |= {row.prefix: self._place(row.prefix)[0] for row in rows if row.prefix not in errors}
         if rows:
             self._epochs.bump_global()
         return errors
@@ -104,6 +111,7 @@ class IPCacheTarget:
         for prefix in prefixes:
             map_, key = self._place(prefix)
             map_.delete(key)
+            self._written.pop(prefix, None)
         self._epochs.bump_global()
 
     def _repair(self, known: Sequence[IPCacheEntry], keep: set[str]) -> int:

@@ -7,7 +7,6 @@ swaps each program by one atomic link update.
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 OBJECTS = Path(programs.__file__).parent / "objects"
 CONNTRACK_MAPS = ("cp_ct4_v1", "cp_ct6_v1")
-COMMON_HZ = (100, 250, 300, 1000)
+CLOCK_MONOTONIC_COARSE = 6
 TICK_SHIFT = 8  # conntrack counts in jiffies >> 8
 NODE_HOOKS: tuple[tuple[str, Direction], ...] = (("host", "egress"), ("overlay", "ingress"), ("netdev", "ingress"))
 
@@ -64,6 +63,7 @@ class Datapath:
         # Attaching waits for RCU; the kernel does one at a time anyway, and net/ must not see half-made devices.
         self._lock = threading.Lock()
         self.maps: dict[str, Map] = collection.maps
+        self.event_dtype = collection.btf.dtype("event")
         self.epochs = Epochs(collection.maps)
         self.pods: dict[str, int] = {}  # device -> ifindex, of the pods whose program is attached
 
@@ -102,6 +102,16 @@ class Datapath:
         """Return the devices that have a pinned link."""
         return {pin.name.removeprefix("pod-") for pin in self._links.glob("pod-*")}
 
+    @property
+    def attached(self) -> int:
+        """How many programs are attached: the node's own, and one a pod."""
+        return len(NODE_HOOKS) + len(self.pods)
+
+    def held_back(self) -> int:
+        """Return how many drops the rate limit has not reported."""
+        _, values = self.maps["cp_evstate_v1"].items()
+        return int(values["held_back"].sum())
+
     def flush_conntrack(self) -> None:
         for name in CONNTRACK_MAPS:
             map_ = self.maps[name]
@@ -111,7 +121,7 @@ class Datapath:
 
     def now(self) -> int:
         """Return the conntrack clock: jiffies >> 8, 32 bits."""
-        return _clock(self._collection.programs["clock"])[0]
+        return self._collection.programs["clock"].test_run(bytes(64)).retval & 0xFFFFFFFF
 
     def close(self) -> None:
         self._collection.close()
@@ -134,7 +144,7 @@ def load(settings: Settings, folder: Path) -> Datapath:
     try:
         collection = programs.load_object(
             OBJECTS / "datapath.o",
-            rodata=_constants(settings, calibrate(closed.programs["clock"])),
+            rodata=_constants(settings, tick_rate()),
             max_entries=settings.map_sizes,
             pin_dir=folder / "maps",
             ring_size=settings.ring_bytes,
@@ -176,24 +186,9 @@ def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:
     }
 
 
-def _clock(program: programs.Program) -> tuple[int, int]:
-    """Return (jiffies64 >> 8, jiffies64), as the kernel counts them."""
-    data = program.test_run(bytes(64), data_out_size=64).data
-    shifted, jiffies = struct.unpack_from("<QQ", data)
-    return shifted & 0xFFFFFFFF, jiffies
-
-
-def calibrate(program: programs.Program, ticks: int = 4) -> int:
-    """Return the kernel's HZ: the length of some ticks, measured from edge to edge."""
-    edges: list[tuple[int, int]] = []
-    last = _clock(program)[1]
-    while len(edges) < 2 or edges[-1][0] - edges[0][0] < ticks:
-        jiffies, at = _clock(program)[1], time.monotonic_ns()
-        if jiffies != last:
-            edges.append((jiffies, at))
-            last = jiffies
-    measured = (edges[-1][0] - edges[0][0]) * 1e9 / (edges[-1][1] - edges[0][1])
-    return min(COMMON_HZ, key=lambda hz: abs(hz - measured))
+def tick_rate() -> int:
+    """Return the kernel's HZ: the coarse clock moves by one tick."""
+    return round(1 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
 
 
 def _detach(pin: Path) -> None:

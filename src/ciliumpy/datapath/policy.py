@@ -58,6 +58,14 @@ class PolicyTarget:
         self._unsettled: set[int] = set()
         self._sweep = asyncio.Event()
 
+    def entries(self) -> dict[str, int]:
+        counts = dict.fromkeys((m.name for m in (self._sets, self._ports, self._ranges)), 0)
+        for parts in self._installed.values():
+            for part in parts:
+                if part.map is not self._classes:
+                    counts[part.map.name] += 1
+        return counts | {self._classes.name: len(self._users), "cp_vector_v1": len(self._vectors)}
+
     async def update(self, rows: Sequence[PolicySet]) -> Mapping[Hashable, str]:
         wanted = [row for row in rows if row.current and row.id not in self._installed]
         errors: dict[Hashable, str] = {}

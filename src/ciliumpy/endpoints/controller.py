@@ -86,15 +86,16 @@ class Endpoints:
 
     # ---- restart -----------------------------------------------------------------------------------------------------
 
-    def restore(self) -> int:
+    async def restore(self) -> int:
         """Take over the endpoints of a former agent whose devices are still there; return how many.
 
         They keep number, generation, addresses and identity. What is left of the others is removed.
         """
+        devices = await asyncio.to_thread(self._plug.devices)
         kept: list[Endpoint] = []
-        for record in self._records.load():
+        for record in await asyncio.to_thread(self._records.load):
             endpoint = record.endpoint
-            if self._plug.is_intact(endpoint):
+            if endpoint.ifindex and devices.get(endpoint.host_interface) == endpoint.ifindex:
                 kept.append(msgspec.structs.replace(endpoint, state=RESTORING, error=""))
                 self._kept[endpoint.id] = record
                 self._slots.restore(endpoint.id, endpoint.generation)
@@ -103,7 +104,7 @@ class Endpoints:
                 continue
             _log.warning("endpoint %d (%s/%s) is gone", endpoint.id, endpoint.namespace, endpoint.pod)
             if not endpoint.ifindex:
-                self._plug.remove(endpoint.host_interface)
+                await asyncio.to_thread(self._plug.remove, endpoint.host_interface)
             self._records.remove(endpoint.id)
         with self._db.write() as txn:
             for endpoint in kept:

@@ -58,6 +58,10 @@ class Plug:
         """Remove the pair; one that is gone is no error."""
         links.delete(host_interface)
 
+    def devices(self) -> dict[str, int]:
+        """Return name and ifindex of every veth on this node."""
+        return {link.name: link.ifindex for link in links.links() if link.kind == "veth"}
+
     def is_intact(self, endpoint: Endpoint) -> bool:
         """Tell whether the node's side is still the one that the endpoint was given."""
         found = links.link(endpoint.host_interface)

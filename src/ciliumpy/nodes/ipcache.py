@@ -29,6 +29,7 @@ class IPCacheController:
         self._own = own
         self._families = families
         self._claims = Claims()
+        self.caught_up = asyncio.Event()
         self._nodes = db.table(NODES).observe("ipcache")
         self._objects = db.table(ENDPOINT_OBJECTS).observe("ipcache")
         self._endpoints = db.table(ENDPOINTS).observe("ipcache")
@@ -36,9 +37,12 @@ class IPCacheController:
         first |= self._claims.replace("own node", derive.own_node_claims(own, addresses))
         self._write(sorted(first))
 
-    async def run(self) -> None:
+    async def run(self, ready: asyncio.Event) -> None:
+        """Begin when the store's rows are `ready`; `caught_up` is set after the first round."""
+        await ready.wait()
         while True:
             await self.step()
+            self.caught_up.set()
             await wait_any(self._nodes, self._objects, self._endpoints)
 
     async def step(self) -> None:

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m ciliumpy.daemon --config FILE`: run the agent of this network namespace in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ciliumpy.daemon import config as agent_config
+from ciliumpy.daemon import log, rundir
+from ciliumpy.kit.errors import CiliumpyError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="ciliumpy-agent", description="The ciliumpy agent of one node.")
+    parser.add_argument("--config", type=Path, help="YAML file (default: /etc/ciliumpy/agent.yaml if it is there)")
+    arguments = parser.parse_args()
+    default = Path("/etc/ciliumpy/agent.yaml")
+    file = arguments.config or (default if default.exists() else None)
+    try:
+        config = agent_config.load(file, dict(os.environ))
+        log.configure(config.value.log.level)
+        with rundir.prepared(config.value):
+            asyncio.run(_run(config))
+    except CiliumpyError as error:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        sys.stderr.write(f"error: {error.message}{hint}\n")
+        return error.exit_code
+    return 0
+
+
+async def _run(config: agent_config.Loaded) -> None:
+    from ciliumpy.daemon.agent import run  # noqa: PLC0415 - a bad configuration is said before half a second of imports
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run(config, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The own node as it starts: its underlay, its part of the cluster's pools, its devices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ciliumpy.datapath import devices, loader
+from ciliumpy.endpoints.plug import Gateway
+from ciliumpy.ipam import controller as ipam
+from ciliumpy.ipam.allocate import Pool, router_address
+from ciliumpy.nodes.objects import node_object
+from ciliumpy.tables.source import Node
+
+if TYPE_CHECKING:
+    from ciliumpy.daemon.config import AgentConfig
+    from ciliumpy.store.interface import Store
+
+
+class Own(NamedTuple):
+    """What this node is. `addresses` are all that it has, its routers' included."""
+
+    node: Node
+    pools: dict[str, Pool]
+    devices: devices.Devices
+    addresses: tuple[str, ...]
+    gateway: Gateway
+
+
+def start(config: AgentConfig, store: Store) -> Own:
+    """Claim pod CIDRs, make the devices. Takes some 50 ms. CiliumpyError: what is missing."""
+    underlay = devices.underlay(config.network.device, config.network.mtu)
+    wanted = [pool for pool in (config.pool(4), config.pool(6)) if pool]
+
+    def describe(cidrs: tuple[str, ...]) -> Node:
+        routers = tuple(router_address(cidr) for cidr in cidrs)
+        return Node(config.name, config.node.cluster, underlay.addresses, routers, cidrs)
+
+    cidrs = ipam.pod_cidrs(
+        store,
+        config.name,
+        [ipam.PoolConfig(*pool) for pool in wanted],
+        lambda cidrs: node_object(describe(cidrs)),
+        ipam.Memory(config.state / "pod-cidrs.json"),
+    )
+    node = describe(cidrs)
+    made = devices.prepare(underlay, node.router_ips, config.network.tunnel_port)
+    gateway = Gateway(
+        next((ip for ip in node.router_ips if ":" not in ip), ""),
+        next((ip for ip in node.router_ips if ":" in ip), ""),
+        underlay.pod_mtu,
+    )
+    pools = {"ipv6" if ":" in cidr else "ipv4": Pool(cidr) for cidr in cidrs}
+    return Own(node, pools, made, devices.own_addresses(), gateway)
+
+
+def settings(config: AgentConfig, own: Own) -> loader.Settings:
+    """Return what the programs are told."""
+    conntrack = config.conntrack
+    return loader.Settings(
+        devices=own.devices,
+        routers=own.node.router_ips,
+        tunnel_port=config.network.tunnel_port,
+        ipv4=config.network.ipv4,
+        ipv6=config.network.ipv6,
+        timeouts=loader.Timeouts(
+            conntrack.timeout_tcp_syn, conntrack.timeout_tcp, conntrack.timeout_any, conntrack.timeout_tcp_fin
+        ),
+        map_sizes=config.map_sizes(),
+        ring_bytes=config.hubble.ring_bytes,
+    )
