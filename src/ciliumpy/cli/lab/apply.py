@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ciliumpy lab apply`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ciliumpy.cli.lab.say import say
+from ciliumpy.cli.options import Lab
+
+File = Annotated[
+    list[str], typer.Option("--file", "-f", metavar="FILE|DIR|-", help="Manifests; `-` is standard input.")
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all pods run.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait at most.")]
+
+
+def run(file: File, wait: Wait = True, timeout: Timeout = 60.0, lab: Lab = None) -> None:
+    """Apply manifests: all of them, or none if one has a fault.
+
+    A lab takes Namespaces, Pods, Deployments, CiliumNetworkPolicies and CiliumClusterwideNetworkPolicies.
+    """
+    from ciliumpy.lab import objects, place, status
+
+    where = place.only_lab(lab)
+    found = [manifest for source in file for manifest in objects.read(source)]
+    for manifest, what in objects.apply(where, found):
+        sys.stdout.write(f"{manifest.key} {what}\n")
+        for notice in manifest.notices:
+            say(f"{manifest.key}: {notice}")
+    sys.stdout.flush()
+    if wait:
+        status.wait_settled(where, timeout)

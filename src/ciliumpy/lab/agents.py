@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agents of a lab's nodes: their configuration, starting, stopping, and waiting until they answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ciliumpy.client import target
+from ciliumpy.client.admin import AdminClient
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.lab import cgroups, process
+from ciliumpy.model.documents import dump
+from ciliumpy.net import netns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ciliumpy.lab.place import Place
+    from ciliumpy.lab.spec import LabSpec
+
+_READY_S = 30.0
+_STOP_S = 10.0
+_POLL_S = 0.02
+
+
+class AgentState(NamedTuple):
+    """`state` is stopped, starting, or what the agent says of itself: ok, degraded."""
+
+    node: str
+    state: str
+    pid: int
+    problems: tuple[str, ...] = ()
+
+
+def group(place: Place, node: str) -> Path:
+    return place.cgroup / node / "agent"
+
+
+def log(place: Place, node: str) -> Path:
+    return place.node(node) / "agent.log"
+
+
+def configure(place: Place, lab: LabSpec, node: str) -> Path:
+    """Write the agent's configuration and return its path. `lab.agent` is merged over the generated one."""
+    folder = place.node(node)
+    for each in (folder, folder / "state", place.bpffs / node):
+        each.mkdir(mode=0o700 if each.name == "state" else 0o755, parents=True, exist_ok=True)
+    cgroups.make(place.cgroup / node)
+    settings: dict[str, Any] = {
+        "node": {"name": node, "lab": place.name},
+        "store": {"path": str(place.store)},
+        "paths": {
+            "run": str(folder),
+            "state": str(folder / "state"),
+            "bpffs": str(place.bpffs / node),
+            "cgroup": str(place.cgroup / node),
+        },
+        "network": {"device": "eth0"},
+        "ipam": {"clusterPodCIDRs": list(lab.pod_cidrs)},
+    }
+    for part, values in lab.agent.items():
+        settings[part] = {**settings.get(part, {}), **values} if isinstance(values, dict) else values
+    path = folder / "agent.yaml"
+    path.write_bytes(dump(settings))
+    return path
+
+
+def state_of(place: Place, node: str, *, timeout_s: float = 5.0) -> AgentState:
+    """Return how the agent is: asked itself, if it runs."""
+    alive = cgroups.pids(group(place, node))
+    if not alive:
+        return AgentState(node, "stopped", 0)
+    announced = next(t for t in target.targets(place.name) if t.node == node)
+    pid = announced.pid if announced.pid in alive else alive[0]
+    if not announced.running or announced.pid not in alive:
+        return AgentState(node, "starting", pid)
+    try:
+        said = AdminClient.of(announced, timeout_s=timeout_s).get("/v1/status")
+    except CiliumpyError as error:
+        return AgentState(node, "degraded", pid, (error.message,))
+    problems = tuple(str(p.get("message", p)) for p in said.get("problems", ()) if p.get("severity") != "notice")
+    return AgentState(node, str(said.get("state", "degraded")), pid, problems)
+
+
+def start(place: Place, lab: LabSpec, nodes: Sequence[str], say: Callable[[str], None]) -> None:
+    """Start the agents of `nodes` that do not run, all at once, and wait until they are ready."""
+    started = {}
+    for node in nodes:
+        if cgroups.pids(group(place, node)):
+            continue
+        config = configure(place, lab, node)
+        namespace = netns.open_path(place.netns(node))
+        try:
+            started[node] = process.start(
+                "ciliumpy.daemon",
+                ["--config", str(config)],
+                group=group(place, node),
+                log=log(place, node),
+                netns=namespace,
+            )
+        finally:
+            os.close(namespace)
+        say(f"agent {node}: started (pid {started[node]})")
+    wait_ready(place, nodes, say if started else lambda _: None)
+
+
+def wait_ready(place: Place, nodes: Sequence[str], say: Callable[[str], None]) -> None:
+    """Return when every agent says `ok` or `degraded`; CiliumpyError with its log's end if one does not within 30 s."""
+    begin = time.monotonic()
+    waiting = list(nodes)
+    while waiting:
+        for node in list(waiting):
+            now = state_of(place, node)
+            if now.state == "stopped":
+                raise CiliumpyError(
+                    f"the agent of node {node} has ended:\n{process.tail(log(place, node))}",
+                    f"the whole log: {log(place, node)}",
+                )
+            if now.state != "starting":
+                waiting.remove(node)
+                say(f"agent {node}: {now.state} after {time.monotonic() - begin:.1f} s")
+        if waiting and time.monotonic() - begin > _READY_S:
+            names = ", ".join(waiting)
+            raise CiliumpyError(
+                f"not ready within {_READY_S:g} s: {names}\n{process.tail(log(place, waiting[0]))}",
+                f"the whole log: {log(place, waiting[0])}",
+            )
+        if waiting:
+            time.sleep(_POLL_S)
+
+
+def stop(place: Place, nodes: Sequence[str], say: Callable[[str], None]) -> None:
+    """Ask the agents to end, all at once; kill what has not ended after 10 s. The pods run on."""
+    alive = {node: state_of(place, node, timeout_s=0.5) for node in nodes if cgroups.pids(group(place, node))}
+    for state in alive.values():
+        with suppress(ProcessLookupError):
+            os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_S
+    for node in alive:
+        while cgroups.populated(group(place, node)) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        late = cgroups.populated(group(place, node))
+        cgroups.kill(group(place, node))
+        (place.node(node) / "agent.json").unlink(missing_ok=True)
+        say(f"agent {node}: {'killed' if late else 'stopped'}")

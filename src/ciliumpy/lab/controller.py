@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m ciliumpy.lab.controller NAME`: API server, scheduler, kubelet and endpoint controller of one lab.
+
+Watches the store; makes the Pods of Deployments; gives Pods their nodes; keeps them running; keeps /etc/hosts and the
+world's routes. It never starts, stops or asks an agent. A store that cannot be read changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ciliumpy.kit.clock import SystemClock
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.lab import hosts, manifests, records, schedule, spec, wire
+from ciliumpy.lab.kubelet import Kubelet, Wanted
+from ciliumpy.lab.mirror import Mirror
+from ciliumpy.lab.place import Place
+from ciliumpy.model.errors import FieldError
+from ciliumpy.state.health import HealthRegistry
+from ciliumpy.state.jobs import JobGroup
+from ciliumpy.store.directory.store import DirectoryStore
+
+if TYPE_CHECKING:
+    from ciliumpy.lab.manifests import DeploymentSpec, PodSpec
+    from ciliumpy.lab.spec import LabSpec
+
+Owners = dict[tuple[str, str], tuple[str, str]]  # Pod -> (Deployment, template hash)
+LOG = logging.getLogger("lab.controller")
+
+
+class Controller:
+    """One lab. `run` returns when `stop` is called; the pods run on then."""
+
+    def __init__(self, place: Place, lab: LabSpec) -> None:
+        self._place = place
+        self._lab = lab
+        self._nodes = {n.name: lab.labels(n.name) for n in lab.nodes}
+        self._store = DirectoryStore(place.store)
+        self._mirror = Mirror()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._random = random.SystemRandom()
+        self._kubelet = Kubelet(place, [str(place.run), str(place.store)], self._wake.set)
+        self._hosts: dict[str, str] = {}
+        self._routes: dict[str, tuple[str, str]] | None = None
+        self._bindings: dict[tuple[str, str], str] = {}  # nodes of Pods that do not name one
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        known = records.read(self._place).pods
+        self._bindings = {r.key: r.node for r in known if r.node}
+        self._kubelet.adopt(known)
+        jobs = JobGroup("lab", HealthRegistry(), SystemClock())
+        jobs.start("watch", self._watch)
+        try:
+            while not self._stopping:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._mirror.synced and not self._stopping:
+                    await self._round()
+        finally:
+            await jobs.stop()
+            self._kubelet.close()
+
+    async def _watch(self) -> None:
+        async for batch in self._store.watch():
+            self._mirror.take(batch)
+            self._wake.set()
+
+    async def _round(self) -> None:
+        problems: list[str] = []
+        try:
+            await asyncio.to_thread(self._apply, self._plan(problems))
+        except CiliumpyError as error:
+            problems.append(error.message)
+            asyncio.get_running_loop().call_later(1.0, self._wake.set)
+        pods, owners = self._pods(problems)
+        wanted, homeless = self._place_pods(pods, owners)
+        self._write_hosts(extra={namespace for namespace, _ in wanted})
+        self._kubelet.sync(wanted)
+        self._write_hosts()
+        await self._write_routes()
+        snapshot = records.Snapshot([*self._kubelet.records, *homeless], self._mirror.fault, sorted(set(problems)))
+        records.write(self._place, snapshot)
+
+    def _pods(self, problems: list[str]) -> tuple[dict[tuple[str, str], PodSpec], Owners]:
+        """Return the Pods that can be run, and the Deployments that own some."""
+        pods: dict[tuple[str, str], PodSpec] = {}
+        owners: Owners = {}
+        for document, origin in self._mirror.of("Pod"):
+            try:
+                pod = manifests.pod(document)
+            except FieldError as error:
+                problems.append(f"{origin}: {error}")
+                continue
+            pods[pod.namespace, pod.name] = pod
+            if owner := schedule.owner_of(document):
+                owners[pod.namespace, pod.name] = owner
+        return pods, owners
+
+    def _plan(self, problems: list[str]) -> schedule.Plan:
+        """Return what Deployments lack and have too many; new Pods have their node already."""
+        pods, owners = self._pods([])
+        deployments: list[DeploymentSpec] = []
+        bad: set[tuple[str, str]] = set()
+        for document, origin in self._mirror.of("Deployment"):
+            metadata = document["metadata"]
+            try:
+                deployments.append(manifests.deployment(document))
+            except FieldError as error:
+                problems.append(f"{origin}: {error}")
+                bad.add((metadata.get("namespace") or "default", metadata["name"]))
+        running = {r.key for r in self._kubelet.records if r.phase == "Running"}
+        owned = [
+            schedule.Owned(*key, *owner, running=key in running)
+            for key, owner in owners.items()
+            if (key[0], owner[0]) not in bad  # what it made stays while its Deployment cannot be read
+        ]
+        plan = schedule.plan(deployments, owned, self._random)
+        placed = [(w.node, w.group) for w in self._place_pods(pods, owners)[0].values()]
+        for document in plan.create:
+            pod = manifests.pod(document)
+            group = document["metadata"]["ownerReferences"][0]["name"]
+            node = pod.node or schedule.choose(pod, group, self._nodes, placed)
+            if node is not None:
+                document["spec"] = {**document["spec"], "nodeName": node}
+                placed.append((node, group))
+        return plan
+
+    def _apply(self, plan: schedule.Plan) -> None:
+        if not plan.create and not plan.delete:
+            return
+        with self._store.transaction() as store:
+            for document in plan.create:
+                self._mirror.put(store.create(document))
+            for namespace, name in plan.delete:
+                store.delete("Pod", name, namespace)
+                self._mirror.remove("Pod", namespace, name)
+
+    def _place_pods(
+        self, pods: dict[tuple[str, str], PodSpec], owners: Owners
+    ) -> tuple[dict[tuple[str, str], Wanted], list[records.PodRecord]]:
+        """Return the Pods with their nodes, and records of those that find none."""
+        self._bindings = {k: n for k, n in self._bindings.items() if k in pods and n in self._nodes}
+        wanted: dict[tuple[str, str], Wanted] = {}
+        homeless: list[records.PodRecord] = []
+        for key in sorted(pods):
+            pod = pods[key]
+            deployment, template = owners.get(key, ("", ""))
+            group = f"{deployment}-{template}" if deployment else "/".join(key)
+            placed = [(w.node, w.group) for w in wanted.values()]
+            node = pod.node or self._bindings.get(key) or schedule.choose(pod, group, self._nodes, placed)
+            if node is None or node not in self._nodes:
+                why = f"there is no node {pod.node!r}" if pod.node else f"no node has the labels {pod.selector}"
+                homeless.append(records.PodRecord(*key, uid=pod.uid, deployment=deployment, message=why))
+                continue
+            self._bindings[key] = node
+            wanted[key] = Wanted(pod, node, deployment, group)
+        return wanted, homeless
+
+    def _write_hosts(self, extra: set[str] | None = None) -> None:
+        running = [
+            hosts.Named(r.namespace, r.name, r.deployment, tuple(r.addresses))
+            for r in self._kubelet.records
+            if r.phase == "Running"
+        ]
+        others = {"world": spec.WORLD_ADDRESSES, **{n.name: self._lab.address(n.name) for n in self._lab.nodes}}
+        for namespace in {r.namespace for r in self._kubelet.records} | (extra or set()):
+            text = hosts.render(namespace, running, others)
+            if self._hosts.get(namespace) != text:
+                self._hosts[namespace] = text
+                _write_in_place(self._place, namespace, text)
+
+    async def _write_routes(self) -> None:
+        goal: dict[str, tuple[str, str]] = {}
+        names = {n.name for n in self._lab.nodes}
+        for document, _ in self._mirror.of("CiliumNode"):
+            if document["metadata"]["name"] in names:
+                for cidr in _pod_cidrs(document):
+                    goal[cidr] = self._lab.address(document["metadata"]["name"])
+        if goal != self._routes:
+            await asyncio.to_thread(wire.route_pods, self._place, goal)
+            self._routes = goal
+
+
+def _pod_cidrs(node: dict[str, Any]) -> list[str]:
+    ipam = (node.get("spec") or {}).get("ipam") or {}
+    return [str(cidr) for cidr in ipam.get("podCIDRs") or []]
+
+
+def _write_in_place(place: Place, namespace: str, text: str) -> None:
+    """Pods have the file itself mounted, so it is changed and not replaced."""
+    place.hosts.mkdir(mode=0o755, exist_ok=True)
+    data = text.encode()
+    with (place.hosts / namespace).open("ab") as file:
+        current = file.tell()
+    with (place.hosts / namespace).open("r+b", buffering=0) as file:
+        file.write(data)
+        if current > len(data):
+            file.truncate(len(data))
+
+
+async def _main(name: str) -> None:
+    place = Place.of(name)
+    controller = Controller(place, spec.read(place.file))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, controller.stop)
+    LOG.info("lab %s: the controller runs", name)
+    await controller.run()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(_main(sys.argv[1]))
+    except CiliumpyError as error:
+        LOG.critical("%s", error.message)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
