@@ -105,8 +105,9 @@ class Controller:
 def _in_store(store: Store, missing: Mapping[Labels, int], known: set[int]) -> dict[Labels, int]:
     """Find or create the identity of each label set, under the store's lock. `known` have other labels: not read."""
     with store.transaction() as txn:
-        used = {int(name) for _, name in txn.names(KIND) if name.isdecimal()}
-        others = _labels_in(txn, used - known)
+        present = {int(name) for _, name in txn.names(KIND) if name.isdecimal()}
+        others = _labels_in(txn, present - known)
+        used = present | known
         found: dict[Labels, int] = {}
         for labels, former in missing.items():
             number = others.get(labels)
@@ -121,8 +122,12 @@ def _in_store(store: Store, missing: Mapping[Labels, int], known: set[int]) -> d
 def _labels_in(txn: Transaction, numbers: set[int]) -> dict[Labels, int]:
     """Label sets of objects that another agent has just created; of two with the same, the lower number."""
     found: dict[Labels, int] = {}
-    for number in sorted(numbers, reverse=True):
-        stored = txn.get(KIND, str(number))
-        if stored is not None and is_allocatable(number):
+    for number in sorted(filter(is_allocatable, numbers), reverse=True):
+        try:
+            stored = txn.get(KIND, str(number))
+        except CiliumpyError as error:
+            _log.warning("CiliumIdentity %d cannot be read, its number is not given away: %s", number, error)
+            continue
+        if stored is not None:
             found[labels_of(stored.document)] = number
     return found

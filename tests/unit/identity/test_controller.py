@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several agents on one real folder: a label set has one number, whoever asks first."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from ciliumpy.identity.controller import Controller
+from ciliumpy.kit.clock import SystemClock
+from ciliumpy.state.database import Database
+from ciliumpy.state.health import HealthRegistry
+from ciliumpy.state.jobs import JobGroup
+from ciliumpy.store.decode import decode
+from ciliumpy.store.directory.store import DirectoryStore, create_store
+from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS, IdentityRequest
+from ciliumpy.tables.source import IDENTITY_OBJECTS, IdentityObject
+
+
+class Health(HealthRegistry):
+    def __init__(self) -> None:
+        super().__init__()
+        self.degraded_once = asyncio.Event()
+
+    def report(self, name, state, *rest) -> None:
+        super().report(name, state, *rest)
+        if state == "degraded":
+            self.degraded_once.set()
+
+
+class Agent:
+    def __init__(self, store: DirectoryStore) -> None:
+        self.db = Database([IDENTITY_OBJECTS, IDENTITY_REQUESTS, IDENTITIES])
+        self.store = store
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.health = Health()
+        self.controller = Controller(self.db, store, ready=self.ready)
+
+    def ask(self, *labels: str) -> None:
+        with self.db.write() as txn:
+            txn.upsert(IDENTITY_REQUESTS, IdentityRequest(labels))
+
+    def number(self, *labels: str) -> int | None:
+        rows = self.db.table(IDENTITIES).by("labels", labels)
+        return rows[0].id if rows else None
+
+    async def numbered(self, *labels: str) -> int:
+        observer = self.db.table(IDENTITIES).observe("test")
+        async with asyncio.timeout(10):
+            while (number := self.number(*labels)) is None:
+                observer.take()
+                await observer.wait()
+        observer.close()
+        return number
+
+    def read_store(self) -> None:
+        """What the reflector does."""
+        with self.store.transaction() as view, self.db.write() as txn:
+            found = {stored.key: stored for stored in view.list("CiliumIdentity")}
+            rows = [decode(key, s.document, origin=s.origin, cluster="default").row for key, s in found.items()]
+            for row in self.db.table(IDENTITY_OBJECTS).all():
+                if row.id not in {r.id for r in rows}:
+                    txn.delete(IDENTITY_OBJECTS, row.id)
+            for row in rows:
+                txn.upsert(IDENTITY_OBJECTS, row)
+
+
+@pytest.fixture
+def store(tmp_path):
+    create_store(tmp_path / "store")
+    return DirectoryStore(tmp_path / "store")
+
+
+@asynccontextmanager
+async def running(*agents: Agent):
+    groups = []
+    for agent in agents:
+        group = JobGroup("", agent.health, SystemClock())
+        group.start_reporting("identity", agent.controller.run)
+        groups.append(group)
+    try:
+        yield
+    finally:
+        for group in groups:
+            await group.stop()
+
+
+async def test_agents_agree(store):
+    agents = [Agent(store) for _ in range(4)]
+    for at, agent in enumerate(agents):
+        for n in range(10):
+            agent.ask(f"k8s:n={(n + at) % 12}")
+    async with running(*agents):
+        numbers = {}
+        for at, agent in enumerate(agents):
+            for n in range(10):
+                label = f"k8s:n={(n + at) % 12}"
+                number = await agent.numbered(label)
+                assert numbers.setdefault(label, number) == number
+    assert sorted(numbers.values()) == list(range(256, 268))
+    with store.transaction() as txn:
+        assert {name for _, name in txn.names("CiliumIdentity")} == {str(n) for n in range(256, 268)}
+
+
+async def test_numbers_survive_an_agent(store):
+    first = Agent(store)
+    first.ask("k8s:app=web")
+    async with running(first):
+        number = await first.numbered("k8s:app=web")
+    second = Agent(store)
+    second.read_store()
+    second.ask("k8s:app=web")
+    second.ask("k8s:app=db")
+    async with running(second):
+        assert await second.numbered("k8s:app=web") == number
+        assert await second.numbered("k8s:app=db") == number + 1
+
+
+async def test_a_reserved_label_set_has_its_number(store):
+    agent = Agent(store)
+    agent.ask("reserved:init")
+    agent.ask("k8s:app=web")
+    async with running(agent):
+        await agent.numbered("k8s:app=web")
+    assert agent.number("reserved:init") == 5
+    with store.transaction() as txn:
+        assert len(txn.names("CiliumIdentity")) == 1
+
+
+async def test_an_identity_in_use_that_is_deleted_comes_back_with_its_number(store):
+    agent = Agent(store)
+    agent.ask("k8s:app=web")
+    async with running(agent):
+        number = await agent.numbered("k8s:app=web")
+        agent.read_store()
+        await asyncio.to_thread(store.delete, "CiliumIdentity", str(number))
+        agent.read_store()
+        assert agent.number("k8s:app=web") == number
+        agent.ask("k8s:app=next")
+        await agent.numbered("k8s:app=next")
+    with store.transaction() as txn:
+        assert ("", str(number)) in txn.names("CiliumIdentity")
+
+
+async def test_an_identity_that_nobody_asks_for_goes_with_its_object(store):
+    agent = Agent(store)
+    with agent.db.write() as txn:
+        txn.upsert(IDENTITY_OBJECTS, IdentityObject(700, ("k8s:app=far",)))
+    async with running(agent):
+        assert await agent.numbered("k8s:app=far") == 700
+        with agent.db.write() as txn:
+            txn.delete(IDENTITY_OBJECTS, 700)
+        agent.ask("k8s:app=near")
+        await agent.numbered("k8s:app=near")
+    assert agent.number("k8s:app=far") is None
+
+
+async def test_an_object_cannot_take_a_reserved_number(store, caplog):
+    agent = Agent(store)
+    with agent.db.write() as txn:
+        txn.upsert(IDENTITY_OBJECTS, IdentityObject(1, ("k8s:app=evil",)))
+        txn.upsert(IDENTITY_OBJECTS, IdentityObject(700, ("k8s:app=ok",)))
+    async with running(agent):
+        await agent.numbered("k8s:app=ok")
+    assert agent.db.table(IDENTITIES).get(1).labels == ("reserved:host",)
+    assert "CiliumIdentity 1 is ignored" in caplog.text
+
+
+async def test_nothing_is_allocated_before_the_store_is_read(store):
+    agent = Agent(store)
+    agent.ready.clear()
+    agent.ask("k8s:app=web")
+    async with running(agent):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert agent.number("k8s:app=web") is None
+        agent.ready.set()
+        await agent.numbered("k8s:app=web")
+
+
+async def test_without_a_store_it_says_so_and_goes_on(store, tmp_path):
+    agent = Agent(store)
+    agent.ask("k8s:app=web")
+    (tmp_path / "store").rename(tmp_path / "away")
+    async with running(agent):
+        async with asyncio.timeout(10):
+            await agent.health.degraded_once.wait()
+        [health] = agent.health.all()
+        assert "1 label sets have no number: the store" in health.message
+        (tmp_path / "away").rename(tmp_path / "store")
+        await agent.numbered("k8s:app=web")
