@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node for packet tests: the real object, its tables written by hand, packets put into its programs one by one.
+
+`ONE` to `THREE` are local pods, `FAR` is a pod of the node 192.168.9.2, `WORLD` is anybody. Every test has a fresh one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ciliumpy.bpf.programs import Collection, load_object
+from ciliumpy.bpf.ring import RingGroup
+from tests.bpf import packets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OK, SHOT, REDIRECT = 0, 2, 7
+HOST, WORLD4, WORLD6, REMOTE_NODE = 1, 9, 10, 6
+READY, ENFORCE_INGRESS, ENFORCE_EGRESS, SAME_NETNS = 1, 2, 4, 8
+TUNNEL, OWN, NODE = 1, 2, 4
+INGRESS, EGRESS = 0, 1
+DENY, ALLOW = 1, 2
+EVERYBODY = 1
+FLOW, DROP, AGGREGATE, CLOSE = 1, 2, 3, 4
+NOT_ASKED, NOT_ENFORCED, ALLOWED, DENIED, DEFAULT_DENIED, REDIRECTED, REPLY, NO_POLICY, LOCALHOST = range(9)
+TO_LOCAL, TO_OVERLAY, TO_HOST, TO_NETWORK = 8, 16, 32, 64
+IS_IPV6, IS_REPLY, REPLY_UNKNOWN = 1, 2, 4
+
+ROUTER = {4: "10.244.1.1", 6: "fd00:10:244:1::1"}
+OWN_NODE = {4: "192.168.9.1", 6: "fd00:9::1"}
+FAR_NODE = {4: "192.168.9.2", 6: "fd00:9::2"}
+FAR_OUTER = "192.168.9.2"
+FAR = {4: "10.244.2.7", 6: "fd00:10:244:2::7"}
+WORLD = {4: "198.51.100.8", 6: "2001:db8::8"}
+NOWHERE = {4: "203.0.113.1", 6: "2001:db8:dead::1"}  # the routes say unreachable
+GATEWAY_MAC = "02:00:00:00:00:fe"
+FAR_IDENTITY = 3000
+SKB_BYTES = 192
+
+
+def address(text: str) -> bytes:
+    raw = packets.packed(text)
+    return raw if len(raw) == 16 else b"\0" * 10 + b"\xff\xff" + raw
+
+
+def u32(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+@dataclass
+class Pod:
+    slot: int
+    ifindex: int
+    identity: int
+    generation: int = 1
+    flags: int = READY
+    policy_set: int = 0
+
+    @property
+    def mac(self) -> str:
+        return f"02:00:00:00:01:{self.slot:02x}"
+
+    @property
+    def host_mac(self) -> str:
+        return f"02:00:00:00:02:{self.slot:02x}"
+
+    @property
+    def ip(self) -> dict[int, str]:
+        return {4: f"10.244.1.{10 + self.slot}", 6: f"fd00:10:244:1::{10 + self.slot:x}"}
+
+
+@dataclass
+class Level:
+    """`bits` of selectors, or everybody."""
+
+    verdict: int = ALLOW
+    bits: tuple[int, ...] = ()
+    everybody: bool = False
+
+
+@dataclass
+class Result:
+    verdict: int
+    frame: bytes
+    events: np.ndarray[Any, np.dtype[Any]]
+    ctx: bytes = b""
+    seen: list[int] = field(default_factory=list)
+
+    @property
+    def read(self) -> packets.Read:
+        return packets.Read(self.frame)
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict in {OK, REDIRECT}
+
+    @property
+    def reason(self) -> int:
+        """Of the one drop event; 0 if there is none."""
+        drops = [int(one["reason"]) for one in self.events if one["type"] == DROP]
+        assert len(drops) <= 1
+        return drops[0] if drops else 0
+
+    @property
+    def types(self) -> list[int]:
+        return [int(one["type"]) for one in self.events]
+
+
+class Node:
+    """Owns what it loads; `close()`."""
+
+    def __init__(
+        self, path: Path, devices: dict[str, int], *, sizes: dict[str, int] | None = None, **rodata: int
+    ) -> None:
+        self.devices = devices
+        fixed: dict[str, int | bytes] = {
+            "cfg_vxlan_ifindex": devices["vxlan"],
+            "cfg_host_ifindex": devices["host"],
+            "cfg_netdev_ifindex": devices["eth0"],
+            "cfg_router_ip4": address(ROUTER[4]),
+            "cfg_router_ip6": address(ROUTER[6]),
+            "cfg_node_ip4": address(OWN_NODE[4]),
+            "cfg_node_ip6": address(OWN_NODE[6]),
+        }
+        small = {"cp_ct4_v1": 1024, "cp_ct6_v1": 1024, "cp_counter_v1": 1024}
+        self.object: Collection = load_object(
+            path,
+            rodata={**fixed, "cfg_counters": 1024, **rodata},
+            max_entries={**small, **(sizes or {})},
+            ring_size=1 << 16,
+        )
+        self.maps = self.object.maps
+        self.rings = RingGroup(self.maps["cp_events_v1"], self.object.btf.dtype("event"))
+        self._classes = itertools.count(1)
+        self._sets = itertools.count(1)
+        self.bump()
+        self.pods = [Pod(slot, devices[f"lxc{slot}"], 1000 * slot) for slot in (1, 2, 3)]
+        for pod in self.pods:
+            self.plug(pod)
+        for version in (4, 6):
+            self.ipcache(FAR[version], FAR_IDENTITY, flags=TUNNEL, tunnel=FAR_OUTER)
+            self.ipcache(OWN_NODE[version], HOST, flags=OWN)
+            self.ipcache(ROUTER[version], HOST, flags=OWN)
+            self.ipcache(FAR_NODE[version], REMOTE_NODE, flags=NODE)
+
+    def close(self) -> None:
+        self.rings.close()
+        self.object.close()
+
+    # ---- tables ------------------------------------------------------------------------------------------------------
+
+    def plug(self, pod: Pod) -> None:
+        row = np.zeros((), self.maps["cp_endpoint_v1"].value_dtype)
+        row["ifindex"], row["generation"], row["identity"] = pod.ifindex, pod.generation, pod.identity
+        row["policy_set"], row["flags"] = pod.policy_set, pod.flags
+        row["mac"], row["host_mac"] = list(packets.mac(pod.mac)), list(packets.mac(pod.host_mac))
+        raw = bytearray(row.tobytes())
+        for name, version in (("ip4", 4), ("ip6", 6)):
+            at = row.dtype.fields[name][1]
+            raw[at : at + 16] = address(pod.ip[version])
+        self.maps["cp_endpoint_v1"].update(u32(pod.slot), bytes(raw))
+        for version in (4, 6):
+            self.maps["cp_local_v1"].update(address(pod.ip[version]), u32(pod.slot) + u32(pod.generation))
+            self.ipcache(pod.ip[version], pod.identity)
+        self.maps["cp_link_v1"].update(u32(pod.ifindex), u32(pod.slot))
+        self.bump(pod)
+
+    def bump(self, pod: Pod | None = None) -> None:
+        epochs = self.maps["cp_epepoch_v1" if pod else "cp_epoch_v1"]
+        key = u32(pod.slot if pod else 0)
+        epochs.update(key, struct.pack("<Q", int(epochs.lookup(key)) + 1))
+
+    def ipcache(self, where: str, identity: int, *, flags: int = 0, tunnel: str | None = None) -> None:
+        value = struct.pack("<II", identity, flags) + (address(tunnel) if tunnel else bytes(16))
+        if "/" in where:
+            base, length = where.split("/")
+            prefix = int(length) + (96 if packets.family(base) == 4 else 0)
+            self.maps["cp_ipcidr_v1"].update(u32(prefix) + address(base), value)
+        else:
+            self.maps["cp_iphost_v1"].update(address(where), value)
+
+    def vector(self, identity: int, *bits: int) -> None:
+        words = np.zeros(16, "<u8")
+        for bit in bits:
+            words[bit // 64] |= np.uint64(1 << bit % 64)
+        self.maps["cp_vector_v1"].update(u32(identity), words.tobytes())
+
+    def port_class(self, *levels: Level) -> int:
+        row = np.zeros((), self.maps["cp_class_v1"].value_dtype)
+        for at, level in enumerate(levels):
+            row["level"][at]["verdict"] = level.verdict
+            row["level"][at]["flags"] = EVERYBODY if level.everybody else 0
+            for bit in level.bits:
+                row["level"][at]["mask"][bit // 64] |= np.uint64(1 << bit % 64)
+        number = next(self._classes)
+        self.maps["cp_class_v1"].update(u32(number), row.tobytes())
+        return number
+
+    def policy(
+        self,
+        pod: Pod,
+        direction: int,
+        ports: dict[tuple[int, int], int] | None = None,
+        *,
+        ranges: dict[int, list[tuple[int, int, int]]] | None = None,
+        default: int = 0,
+    ) -> None:
+        """Give `pod` a new set that enforces `direction`: {(protocol, port): class}, {protocol: [(first, last, class)]}."""
+        number, families = next(self._sets), {packets.TCP: 1, packets.UDP: 2, packets.ICMP: 8, packets.ICMPV6: 16}
+        row = np.zeros((), self.maps["cp_set_v1"].value_dtype)
+        row["default_class"][direction] = default
+        row["has_exact"][direction] = len(ports or {})
+        row["has_ranges"][direction] = sum(families[protocol] for protocol in ranges or {})
+        for (protocol, port), number_of_class in (ports or {}).items():
+            key = struct.pack("<IBBH", number, direction, protocol, port)
+            self.maps["cp_port_v1"].update(key, u32(number_of_class))
+        for protocol, parts in (ranges or {}).items():
+            value = np.zeros((), self.maps["cp_range_v1"].value_dtype)
+            value["count"] = len(parts)
+            for at, part in enumerate(parts):
+                value["range"][at] = part
+            self.maps["cp_range_v1"].update(struct.pack("<IBBH", number, direction, protocol, 0), value.tobytes())
+        self.maps["cp_set_v1"].update(u32(number), row.tobytes())
+        pod.policy_set = number
+        pod.flags |= ENFORCE_INGRESS if direction == INGRESS else ENFORCE_EGRESS
+        self.plug(pod)
+
+    def free(self, pod: Pod) -> None:
+        """No policy selects it any more."""
+        pod.flags &= ~(ENFORCE_INGRESS | ENFORCE_EGRESS)
+        self.plug(pod)
+
+    # ---- packets -----------------------------------------------------------------------------------------------------
+
+    def run(self, hook: str, frame: bytes, ifindex: int, *, cb: tuple[int, ...] = (), mark: int = 0) -> Result:
+        ctx = bytearray(SKB_BYTES)
+        struct.pack_into("<I", ctx, 8, mark)
+        struct.pack_into("<II", ctx, 36, ifindex, ifindex)
+        struct.pack_into(f"<{len(cb)}I", ctx, 48, *cb)
+        done = self.object.programs[hook].test_run(frame, ctx=bytes(ctx))
+        return Result(done.retval, done.data, self.rings.consume(), done.ctx)
+
+    def pod(self, pod: Pod, payload: bytes, *, mark: int = 0) -> Result:
+        """An IP packet that the pod sends."""
+        return self.run("pod", self.framed(payload, pod.host_mac, pod.mac), pod.ifindex, mark=mark)
+
+    def host(self, payload: bytes) -> Result:
+        return self.run("host", self.framed(payload, GATEWAY_MAC, GATEWAY_MAC), self.devices["host"])
+
+    def netdev(self, payload: bytes) -> Result:
+        return self.run("netdev", self.framed(payload, GATEWAY_MAC, GATEWAY_MAC), self.devices["eth0"])
+
+    def overlay(self, payload: bytes, *, vni: int = FAR_IDENTITY, outer: str = FAR_OUTER) -> Result:
+        """Only with the test object, which takes the tunnel key from cb."""
+        frame = self.framed(payload, "02:00:00:00:00:01", "02:00:00:00:00:02")
+        return self.run(
+            "overlay", frame, self.devices["vxlan"], cb=(vni, int.from_bytes(packets.packed(outer), "little"))
+        )
+
+    @staticmethod
+    def framed(payload: bytes, dst: str, src: str) -> bytes:
+        return packets.eth(dst, src, packets.ETH_IPV6 if payload[0] >> 4 == 6 else packets.ETH_IPV4, payload)
+
+    # ---- what came of it ---------------------------------------------------------------------------------------------
+
+    def rows(self, version: int) -> tuple[np.ndarray[Any, np.dtype[Any]], np.ndarray[Any, np.dtype[Any]]]:
+        return self.maps[f"cp_ct{version}_v1"].items()
+
+    def row(self, version: int) -> Any:
+        """The only conntrack row."""
+        _, values = self.rows(version)
+        assert len(values) == 1
+        return values[0]
+
+    def age(self, version: int, by: int, *, clock: int | None = None) -> None:
+        """Let the only row expire `by` units of 256 jiffies before `clock` (now)."""
+        (key,), (row,) = self.rows(version)
+        row["expires"] = ((self.now() if clock is None else clock) - by) & 0xFFFFFFFF
+        self.maps[f"cp_ct{version}_v1"].update(key.tobytes(), row.tobytes())
+
+    def metric(self, reason: int, direction: int) -> int:
+        """Packets counted."""
+        return int(self.maps["cp_metrics_v1"].lookup(u32(reason * 2 + direction))["packets"].sum())
+
+    def now(self) -> int:
+        return self.run("clock", bytes(64), self.devices["eth0"]).verdict & 0xFFFFFFFF
