@@ -143,7 +143,8 @@ class Handlers:
         wanted = ("" if namespace == "-" else namespace, name)
         found = [row for row in self._db.table(POLICIES).all() if (row.namespace, row.name) == wanted]
         if not found:
-            raise AbsentError(f"there is no policy {namespace}/{name}", "`ciliumpy policy list` shows them")
+            which = f"cluster-wide policy {name}" if namespace == "-" else f"policy {namespace}/{name}"
+            raise AbsentError(f"there is no {which}", "`ciliumpy policy list` shows them")
         return JSONResponse({"items": [objects.policy_detail(self._db, row) for row in found]})
 
     async def nodes(self, _: Request) -> Response:

@@ -77,7 +77,7 @@ LAB = {
 ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
     "Look": {
         "status": Verb("ciliumpy.cli.status", "Show how the agents are."),
-        "observe": Verb("ciliumpy.cli.observe", "Show flows: who talked to whom, and what was dropped."),
+        "observe": Verb("ciliumpy.cli.observe.flows", "Show flows: who talked to whom, and what was dropped."),
         "monitor": Verb("ciliumpy.cli.monitor", "Show the datapath's events as they come."),
         "endpoint": Group(
             "The pods that an agent has plugged in.",

@@ -83,10 +83,9 @@ def _bash_function(name: str, key: str, answers: Mapping[str, str]) -> str:
     for asked, answer in answers.items():
         if answer:
             by_answer.setdefault(answer, []).append(f'"{asked}"')
-    cases = "".join(
-        f'        {" |\\\n            ".join(keys)}) echo "{answer}" ;;\n' for answer, keys in by_answer.items()
-    )
-    return f"{name}() {{\n    case {key} in\n{cases}    esac\n}}\n\n"
+    between = " |\\\n            "
+    cases = [f'        {between.join(keys)})\n            echo "{answer}" ;;\n' for answer, keys in by_answer.items()]
+    return f"{name}() {{\n    case {key} in\n{''.join(cases)}    esac\n}}\n\n"
 
 
 def _bash_value(flag: Flag) -> str:

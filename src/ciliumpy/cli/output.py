@@ -79,14 +79,15 @@ def show(
         shown = [column for column in columns if form.kind == "wide" or not column.wide]
         if len(nodes) > 1:
             shown.insert(0, Column("NODE", lambda item: item.get("node", "")))
-        if rows or not empty:
+        if rows:
             sys.stdout.write(table(shown, rows))
-        elif not errors:
+        elif empty and not errors:
             sys.stderr.write(empty + "\n")
     elif form.kind == "name":
         noun = kind.removesuffix("List").lower()
         for row in rows:
-            sys.stdout.write(f"{noun}/{row['node']}:{name(row)}\n" if len(nodes) > 1 else f"{noun}/{name(row)}\n")
+            place = f"{row['node']}:" if len(nodes) > 1 and name(row) != row.get("node") and "node" in row else ""
+            sys.stdout.write(f"{noun}/{place}{name(row)}\n")
     else:
         sys.stdout.write(document(envelope(kind, rows, errors), form))
     finish(errors)
@@ -141,7 +142,8 @@ def document(value: Any, form: Format) -> str:
     if form.kind == "jsonpath":
         from ciliumpy.cli.jsonpath import render
 
-        return render(form.template, value) + "\n"
+        text = render(form.template, value)
+        return text if text.endswith("\n") or not text else text + "\n"
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

@@ -17,17 +17,19 @@ def gather(
 ) -> tuple[list[dict[str, Any]], list[Problem]]:
     """Return what all agents answered, each item with its `node` first, and who did not answer.
 
-    A single agent's error is raised as it is: it then has a hint.
+    An error that all of them give, or the only one, is raised as it is: it then has a hint.
     """
     items: list[dict[str, Any]] = []
     problems: list[Problem] = []
+    raised: list[CiliumpyError] = []
     for target in targets:
         try:
             items += [{"node": target.node, **item} for item in ask(AdminClient.of(target))]
         except CiliumpyError as error:
-            if len(targets) == 1:
-                raise
+            raised.append(error)
             problems.append(Problem(target.node, error.message))
+    if len(raised) == len(targets) and len({error.message for error in raised}) == 1:
+        raise raised[0]
     return items, problems
 
 

@@ -101,7 +101,7 @@ def uptime(agent: Item) -> str:
 
 
 def monitor(said: Item) -> str:
-    shared = f"{said['rings']}x{format_bytes(said['ringBytes'])}"
+    shared = f"{said['rings']}x{format_bytes(said['ringBytes']).replace(' ', '')}"
     return f"Listening for events on {said['cpus']} CPUs with {shared} of shared memory"
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -13,6 +12,7 @@ from ciliumpy.cli.bpf.endpoint_list import read as read_endpoints
 from ciliumpy.cli.bpf.every import every, maps_of
 from ciliumpy.cli.options import Lab, Node, Output
 from ciliumpy.cli.output import Column, Item, show
+from ciliumpy.cli.selectors import selector_lines
 from ciliumpy.client.admin import AdminClient
 from ciliumpy.kit.errors import CiliumpyError
 
@@ -30,20 +30,11 @@ PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 ANY = "ANY"
 
 
-def peers(row: Item) -> list[str]:
-    """Return the peers of a level, a selector's requirements one a line."""
-    found: list[str] = []
-    for peer in row["peers"]:
-        first, *others = re.split(r",(?![^(]*\))", peer)
-        found += [first, *(f"  & {each}" for each in others)]
-    return found
-
-
 COLUMNS = [
     Column("ENDPOINT", lambda r: ",".join(str(number) for number in r["endpoints"]) or "-"),
     Column("POLICY", lambda r: r["verdict"].capitalize()),
     Column("DIRECTION", lambda r: r["direction"].capitalize()),
-    Column("LABELS (source:key[=value])", peers),
+    Column("LABELS (source:key[=value])", lambda r: selector_lines(r["peers"])),
     Column("PORT/PROTO", lambda r: r["port"]),
     Column("PROXY PORT", lambda r: r["proxyPort"] or "NONE", wide=True),
     Column("SET", lambda r: r["set"], wide=True, right=True),
@@ -133,7 +124,8 @@ def levels(port: Port, classes: dict[int, np.void], names: dict[int, str]) -> li
         if not verdict:
             break
         who = [ANY] if int(each["flags"]) & EVERYBODY else sorted(names.get(b, f"selector {b}") for b in bits(each))
-        found.append(level(VERDICTS.get(verdict, str(verdict)), who, port, number, int(each["proxy_port"])))
+        said = VERDICTS.get(verdict, str(verdict))
+        found.append(level(said, who, port, number, int(each["proxy_port"]) if said == "redirect" else 0))
     return found
 
 

@@ -22,9 +22,8 @@ def run(number: Number, lab: Lab = None, node: Node = None, output: Output = "te
         show_one("IdentityList", items[0], pairs(items[0]), output, name=str(number))
         return
     columns = [
-        Column("ID", lambda i: i["id"]),
         Column("LABELS", lambda i: i["labels"]),
-        Column("PODS HERE", lambda i: i["pods"]),
+        Column("PODS", lambda i: i["pods"]),
         Column("ADDRESSES", lambda i: i["addresses"]),
     ]
     show("IdentityList", items, columns, output, name=lambda i: str(i["id"]), sort=lambda i: i["id"], errors=errors)

@@ -11,6 +11,7 @@ from ciliumpy.cli.options import Lab, Namespace, Node, Output
 from ciliumpy.cli.output import Item, description, finish, parse_format, show
 from ciliumpy.cli.policy.list import full_name
 from ciliumpy.cli.query import gather
+from ciliumpy.cli.selectors import selector_lines
 from ciliumpy.client import target
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
@@ -56,11 +57,11 @@ def text(same: list[dict[str, Any]]) -> str:
 
 
 def rule(each: Item) -> str:
-    peers = "everybody" if each["peers"] is None else each["peers"] or "nobody"
+    peers = "everybody" if each["peers"] is None else selector_lines(each["peers"]) or "nobody"
     return description(
         [
             (each["path"], f"{each['verdict']} {each['direction']}"),
-            ("  subject", each["subject"]),
+            ("  subject", selector_lines([each["subject"]])),
             ("  from" if each["direction"] == "ingress" else "  to", peers),
             ("  ports", "ALL" if each["ports"] is None else [port(p) for p in each["ports"]] or "none"),
             *([] if each["defaultDeny"] else [("  default deny", "off")]),

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lab that exists as far as the command line can see: the real admin API over filled tables, on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ciliumpy.api.admin import AdminContext
+from ciliumpy.api.admin_server import serve
+from ciliumpy.model.cnp import decode_policy
+from ciliumpy.state.database import Database
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, KernelEndpoint
+from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
+from ciliumpy.tables.enforcement import SELECTOR_BITS, SelectorBit
+from ciliumpy.tables.identities import IDENTITIES, Identity
+from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
+from ciliumpy.tables.registry import ALL_TABLES
+from ciliumpy.tables.source import NODES, POLICIES, Node, Policy
+
+LAB = "demo"
+RESERVED = {1: "host", 2: "world", 4: "health", 5: "init", 6: "remote-node"}
+PODS = {  # name: (identity, namespace, labels)
+    "frontend-1": (21001, "shop", {"tier": "frontend"}),
+    "api-1": (21002, "shop", {"tier": "api"}),
+    "api-2": (21002, "shop", {"tier": "api"}),
+    "visitor-1": (21003, "guest", {"app": "visitor"}),
+}
+PLACES = {"n1": ("frontend-1", "api-1"), "n2": ("api-2", "visitor-1")}
+API_POLICY = {
+    "apiVersion": "cilium.io/v2",
+    "kind": "CiliumNetworkPolicy",
+    "metadata": {"name": "api", "namespace": "shop"},
+    "spec": {
+        "endpointSelector": {"matchLabels": {"tier": "api"}},
+        "ingress": [
+            {
+                "fromEndpoints": [{"matchLabels": {"tier": "frontend"}}],
+                "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}],
+            }
+        ],
+    },
+}
+
+
+def labels(namespace: str, own: Mapping[str, str]) -> tuple[str, ...]:
+    texts = [f"k8s:{key}={value}" for key, value in own.items()]
+    texts += ["k8s:io.cilium.k8s.policy.cluster=default", f"k8s:io.kubernetes.pod.namespace={namespace}"]
+    return tuple(sorted(texts))
+
+
+def database(node: str) -> Database:
+    """The tables of one agent, settled."""
+    db = Database(ALL_TABLES)
+    number = int(node[1:])
+    with db.write() as txn:
+        for other in PLACES:
+            n = int(other[1:])
+            txn.upsert(
+                NODES,
+                Node(
+                    other,
+                    "default",
+                    (f"192.168.0.{n}", f"fd00::{n}"),
+                    (f"10.244.{n}.1",),
+                    (f"10.244.{n}.0/24", f"fd00:10:244:{n}::/64"),
+                ),
+            )
+        for identity, name in RESERVED.items():
+            txn.upsert(IDENTITIES, Identity(identity, (f"reserved:{name}",), reserved=True))
+        for identity, namespace, own in PODS.values():
+            txn.upsert(IDENTITIES, Identity(identity, labels(namespace, own)))
+        for other, pods in PLACES.items():
+            for slot, pod in enumerate(pods, 3):
+                identity, namespace, _ = PODS[pod]
+                tunnel = "" if other == node else f"192.168.0.{other[1:]}"
+                prefix = f"10.244.{other[1:]}.{slot}/32"
+                txn.upsert(IPCACHE, IPCacheEntry(prefix, identity, tunnel, 0, "endpoint", namespace, pod, other))
+        for slot, pod in enumerate(PLACES[node], 3):
+            identity, namespace, own = PODS[pod]
+            enforced = own.get("tier") == "api"
+            v4, v6 = f"10.244.{number}.{slot}", f"fd00:10:244:{number}::{slot}"
+            device = f"lxc{node}{slot:08d}"
+            mac, host_mac = f"0a:00:00:00:0{number}:0{slot}", f"0e:00:00:00:0{number}:0{slot}"
+            txn.upsert(
+                ENDPOINTS,
+                Endpoint(
+                    *(
+                        slot,
+                        1,
+                        namespace,
+                        pod,
+                        f"{pod}-container-0123456789",
+                        "eth0",
+                        device,
+                        10 + slot,
+                        2,
+                        mac,
+                        host_mac,
+                    ),
+                    ipv4=v4,
+                    ipv6=v6,
+                    labels=labels(namespace, own),
+                    identity=identity,
+                    state="ready",
+                ),
+            )
+            txn.upsert(
+                KERNEL_ENDPOINTS,
+                KernelEndpoint(slot, 1, 10 + slot, 2, device, identity, 7, enforced, False, mac, host_mac, v4, v6),
+            )
+        rules = decode_policy(API_POLICY).rules
+        txn.upsert(POLICIES, Policy("CiliumNetworkPolicy", "shop", "api", rules, "/store/policy.yaml"))
+        txn.upsert(SELECTOR_BITS, SelectorBit(0, "k8s:io.kubernetes.pod.namespace=shop,k8s:tier=frontend"))
+    db.table(KERNEL_ENDPOINTS).reconciled = True
+    for row in db.table(KERNEL_ENDPOINTS).all():
+        db.table(KERNEL_ENDPOINTS).set_status(row.slot, db.table(KERNEL_ENDPOINTS).revision_of(row.slot), "done")
+    return db
+
+
+def status(node: str) -> dict[str, Any]:
+    number = int(node[1:])
+    return {
+        "node": node,
+        "cluster": "default",
+        "version": "0.1.0",
+        "pid": 4000 + number,
+        "uptimeSeconds": 192.5,
+        "state": "ok",
+        "problems": [],
+        "store": {"path": "/run/ciliumpy/labs/demo/store", "state": "ok", "message": ""},
+        "ipam": {
+            "ipv4": {"cidr": f"10.244.{number}.0/24", "allocated": 4, "total": 254},
+            "ipv6": {"cidr": f"fd00:10:244:{number}::/64", "allocated": 4, "total": 65534},
+        },
+        "datapath": {"device": "eth0", "tunnel": "vxlan", "attach": "tcx", "programs": 5, "epoch": 12},
+        "endpoints": {"total": 2, "ready": 2, "notReady": 0},
+        "policy": {"revision": 3, "policies": 1, "sets": 2, "classes": 4, "bits": 2, "bitsTotal": 1024},
+        "identities": 8,
+        "hubble": {"flows": 117, "maxFlows": 65536, "seen": 117, "rate": 2.51, "lost": 0, "heldBack": 0},
+        "monitor": {"cpus": 2, "rings": 2, "ringBytes": 1048576},
+        "jobs": [
+            {"name": "store/reflector", "state": "ok", "message": "", "restarts": 0},
+            {"name": "datapath/prune", "state": "ok", "message": "0 repaired", "restarts": 0},
+        ],
+        "loopLagMs": {"p50": 0.1, "p99": 1.4, "max": 6.0},
+        "maps": [{"name": "cp_ct4_v1", "entries": 12, "maxEntries": 65536}],
+    }
+
+
+async def monitor(types: frozenset[str]) -> AsyncIterator[bytes]:
+    for kind in sorted(types or {"drop", "trace"}):
+        yield json.dumps({"type": kind}).encode()
+
+
+class Lab:
+    """Nodes n1 and n2. `statuses` may be changed by a test; `stop` takes a node's agent away, as a crash does."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.statuses = {node: status(node) for node in PLACES}
+        self.databases = {node: database(node) for node in PLACES}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="lab", daemon=True)
+        self._servers: dict[str, asyncio.Task[None]] = {}
+
+    def folder(self, node: str) -> Path:
+        return self.run_dir / "labs" / LAB / node
+
+    def start(self) -> None:
+        self._thread.start()
+        for node in PLACES:
+            asyncio.run_coroutine_threadsafe(self._serve(node), self._loop).result(10)
+            self.announce(node)
+        spec = {"name": LAB, "nodes": [{"name": node} for node in PLACES]}
+        (self.run_dir / "labs" / LAB / "lab.json").write_text(json.dumps(spec))
+
+    def announce(self, node: str, **extra: Any) -> None:
+        folder = self.folder(node)
+        said = {"node": node, "cluster": "default", "lab": LAB, "pid": 1, "version": "0.1.0"}
+        said |= {"adminSocket": str(folder / "agent.sock"), "hubbleSocket": str(folder / "hubble.sock")}
+        (folder / "agent.json").write_text(json.dumps(said | extra))
+
+    def stop(self, node: str) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(node), self._loop).result(10)
+
+    def close(self) -> None:
+        for node in list(self._servers):
+            self.stop(node)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _serve(self, node: str) -> None:
+        self.folder(node).mkdir(parents=True)
+        context = AdminContext(self.databases[node], lambda: self.statuses[node], lambda: {"node": node}, monitor)
+        listening = asyncio.Event()
+        server = serve(context, self.folder(node) / "agent.sock", listening.set)
+        self._servers[node] = asyncio.get_running_loop().create_task(server)
+        await listening.wait()
+
+    async def _stop(self, node: str) -> None:
+        server = self._servers.pop(node)
+        server.cancel()
+        await asyncio.wait([server])
+
+
+@contextmanager
+def lab(run_dir: Path) -> Iterator[Lab]:
+    built = Lab(run_dir)
+    try:
+        built.start()
+        yield built
+    finally:
+        built.close()
