@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From observe's flags to Hubble's filters.
+
+Each flag feeds two filters. A flag without direction means the source in the left one and the destination in the right
+one; a flow has to match either. If both say the same, one is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from ciliumpy.proto.flow_pb2 import FlowFilter
+
+# Flags that have a from- and a to- variant: the field's name behind source_ and destination_.
+SIDED = {
+    "pod": "pod",
+    "label": "label",
+    "identity": "identity",
+    "ip": "ip",
+    "port": "port",
+    "workload": "workload",
+}
+BOTH = {
+    "uuid": "uuid",
+    "verdict": "verdict",
+    "drop_reason_desc": "drop_reason_desc",
+    "type": "event_type",
+    "protocol": "protocol",
+    "tcp_flags": "tcp_flags",
+    "traffic_direction": "traffic_direction",
+    "ip_version": "ip_version",
+    "node_name": "node_name",
+}
+CONFLICTS = (
+    ("from-ip", "ip", "from-namespace", "namespace", "all-namespaces"),
+    ("from-ip", "ip", "from-pod", "pod"),
+    ("to-ip", "ip", "to-namespace", "namespace", "all-namespaces"),
+    ("to-ip", "ip", "to-pod", "pod"),
+    ("to-pod", "namespace", "all-namespaces"),
+    ("from-pod", "namespace", "all-namespaces"),
+    *((name, f"{side}-{name}") for name in ("label", "port", "identity") for side in ("from", "to")),
+)
+EVENT_TYPES = {
+    "drop": 1,
+    "debug": 2,
+    "capture": 3,
+    "trace": 4,
+    "policy-verdict": 5,
+    "trace-sock": 7,
+    "l7": 129,
+    "agent": 130,
+}
+TRACE_SUB_TYPES = (
+    "to-endpoint",
+    "to-proxy",
+    "to-host",
+    "to-stack",
+    "to-overlay",
+    "from-endpoint",
+    "from-proxy",
+    "from-host",
+    "from-stack",
+    "from-overlay",
+    "from-network",
+    "to-network",
+    "from-crypto",
+    "to-crypto",
+)
+
+Flags = Mapping[str, Sequence[Any]]
+
+
+def refuse(message: str, hint: str | None = None) -> CiliumpyError:
+    return CiliumpyError(message, hint, exit_code=2)
+
+
+def build(flags: Flags) -> list[FlowFilter]:
+    """Return the whitelist that the flags mean: none, one or two filters. Flags by parameter name, absent ones empty.
+
+    Raises CiliumpyError for values that mean nothing and for flags that contradict each other.
+    """
+    given = {name.replace("_", "-") for name, values in flags.items() if values}
+    for group in CONFLICTS:
+        both = [name for name in group if name in given]
+        if len(both) > 1:
+            raise refuse(f"filters --{both[0]} and --{both[1]} cannot be combined")
+    left, right = _fields(flags, "source"), _fields(flags, "destination")
+    _fold_namespaces(flags, left, right)
+    made = [_filter(fields) for fields in (left, right)]
+    made = [each for each in made if each.ListFields()]
+    return made[:1] if len(made) == 2 and made[0] == made[1] else made
+
+
+def _fields(flags: Flags, side: str) -> dict[str, list[Any]]:
+    """Return the fields of the left (side source) or right filter, without namespaces."""
+    fields: dict[str, list[Any]] = {}
+    for flag, field in BOTH.items():
+        if values := flags.get(flag):
+            fields[field] = [PARSERS[flag](value) if flag in PARSERS else value for value in values]
+    for flag, field in SIDED.items():
+        for name, where in ((flag, side), (f"from_{flag}", "source"), (f"to_{flag}", "destination")):
+            for value in flags.get(name, ()):
+                fields.setdefault(f"{where}_{field}", []).append(PARSERS[flag](value) if flag in PARSERS else value)
+    return fields
+
+
+def _fold_namespaces(flags: Flags, left: dict[str, list[Any]], right: dict[str, list[Any]]) -> None:
+    for fields, side in ((left, "source"), (right, "destination")):
+        for flag, where in (("", side), ("from_", "source"), ("to_", "destination")):
+            namespaces = [name.removesuffix("/") for name in flags.get(f"{flag}namespace", ())]
+            if not flag and flags.get("all_namespaces"):
+                namespaces = [""]
+            if namespaces:
+                _fold(fields, f"{where}_pod", namespaces)
+
+
+def _fold(fields: dict[str, list[Any]], pods: str, namespaces: Sequence[str]) -> None:
+    """Prefix the pods of one end with the namespaces; without pods, any pod of them is meant."""
+    folded = [] if fields.get(pods) else [f"{namespace}/" for namespace in namespaces if namespace]
+    for name in fields.get(pods, ()):
+        if "/" not in name:
+            folded += [f"{namespace}/{name}" for namespace in namespaces]
+        elif "" in namespaces or name.partition("/")[0] in namespaces:
+            folded.append(name)
+        else:
+            raise refuse(f'namespace conflict: "{", ".join(namespaces)}" does not contain "{name}"')
+    fields[pods] = folded
+
+
+def _filter(fields: Mapping[str, Sequence[Any]]) -> FlowFilter:
+    from ciliumpy.proto.flow_pb2 import FlowFilter
+
+    made = FlowFilter()
+    for name, values in fields.items():
+        getattr(made, name).extend(values)
+    return made
+
+
+# Values that are not sent as they are written.
+
+
+def _event_type(text: str) -> Any:
+    from ciliumpy.proto.flow_pb2 import EventTypeFilter
+
+    name, colon, sub = text.partition(":")
+    number = EVENT_TYPES.get(name.lower())
+    if number is None:
+        if not name.isdecimal() or int(name) > 255:
+            raise refuse(f'unknown event type "{name}"', f"one of {', '.join(EVENT_TYPES)}, or a number")
+        number = int(name)
+    if not colon:
+        return EventTypeFilter(type=number)
+    if sub.isdecimal():
+        return EventTypeFilter(type=number, match_sub_type=True, sub_type=int(sub))
+    if number == EVENT_TYPES["trace"] and sub in TRACE_SUB_TYPES:
+        return EventTypeFilter(type=number, match_sub_type=True, sub_type=TRACE_SUB_TYPES.index(sub))
+    raise refuse(
+        f'unknown event sub-type "{sub}" of {name}', f"trace has {', '.join(TRACE_SUB_TYPES)}; others have numbers"
+    )
+
+
+def _enum(name: str, what: str, first: int = 1) -> Any:
+    def parse(text: str) -> int:
+        from ciliumpy.proto import flow_pb2
+
+        values = dict(getattr(flow_pb2, name).items())
+        if text.upper() not in values:
+            known = ", ".join(key for key, number in values.items() if number >= first)
+            raise refuse(f'unknown {what} "{text}"', f"one of {known}")
+        return int(values[text.upper()])
+
+    return parse
+
+
+def _identity(text: str) -> int:
+    from ciliumpy.model.identity import Reserved
+
+    for reserved in Reserved:
+        if text == reserved.label:
+            return int(reserved)
+    if not text.isdecimal() or int(text) >= 1 << 32:
+        raise refuse(f'invalid identity "{text}"', "a number, or a reserved name such as world")
+    return int(text)
+
+
+def _tcp_flags(text: str) -> Any:
+    from ciliumpy.proto.flow_pb2 import TCPFlags
+
+    names = [name.strip().upper() for name in text.split(",")]
+    unknown = [name for name in names if name not in TCPFlags.DESCRIPTOR.fields_by_name]
+    if unknown:
+        raise refuse(
+            f'invalid TCP flag "{unknown[0].lower()}"',
+            f"one or more of {', '.join(TCPFlags.DESCRIPTOR.fields_by_name).lower()}",
+        )
+    return TCPFlags(**dict.fromkeys(names, True))
+
+
+def _workload(text: str) -> Any:
+    from ciliumpy.proto.flow_pb2 import Workload
+
+    kind, slash, name = text.partition("/")
+    return Workload(kind=kind, name=name) if slash else Workload(name=text)
+
+
+def _ip(text: str) -> str:
+    """Spell an address as flows do: the server compares text."""
+    from ipaddress import ip_address
+
+    try:
+        return text if "/" in text else str(ip_address(text))
+    except ValueError:
+        raise refuse(f'invalid IP address "{text}"') from None
+
+
+PARSERS = {
+    "verdict": _enum("Verdict", "verdict"),
+    "drop_reason_desc": _enum("DropReason", "drop reason"),
+    "traffic_direction": _enum("TrafficDirection", "traffic direction"),
+    "type": _event_type,
+    "identity": _identity,
+    "tcp_flags": _tcp_flags,
+    "workload": _workload,
+    "ip": _ip,
+}
+
+
+def parse_raw(texts: Sequence[str], what: str) -> list[FlowFilter]:
+    """Read filters written as JSON, several after one another in a text."""
+    import json
+
+    from google.protobuf import json_format
+
+    from ciliumpy.proto.flow_pb2 import FlowFilter
+
+    found = []
+    decoder = json.JSONDecoder()
+    for text in texts:
+        rest = text.strip()
+        while rest:
+            try:
+                value, end = decoder.raw_decode(rest)
+                found.append(json_format.ParseDict(value, FlowFilter()))
+            except (ValueError, json_format.ParseError) as error:
+                raise refuse(f"--{what}: not a flow filter: {error}") from None
+            rest = rest[end:].lstrip()
+    return found

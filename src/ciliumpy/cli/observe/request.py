@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From observe's flags to one GetFlowsRequest: how many, from when, which, and what of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ciliumpy.cli.observe import filters
+from ciliumpy.cli.observe.filters import refuse
+from ciliumpy.kit.units import parse_duration
+
+if TYPE_CHECKING:
+    from ciliumpy.proto.observer_pb2 import GetFlowsRequest
+
+DEFAULT_LAST = 20
+EVERYTHING = (1 << 64) - 1
+DATE_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H%z", "%Y-%m-%dT%H:%M%z", "%a, %d %b %Y %H:%M:%S %z")
+
+
+def build(flags: Mapping[str, Any], now_ns: int, *, whole: bool = False) -> GetFlowsRequest:
+    """Return the request that the flags mean; `whole`: without a number everything is meant, not the last 20.
+
+    Raises CiliumpyError (exit code 2) for values that mean nothing and for flags that contradict each other.
+    """
+    from ciliumpy.proto.observer_pb2 import GetFlowsRequest
+
+    last, first, everything, follow = flags["last"], flags["first"], flags["all_flows"], flags["follow"]
+    for one, other, clash in (
+        ("--first", "--last", first is not None and last is not None),
+        ("--first", "--all", first is not None and everything),
+        ("--first", "--follow", first is not None and follow),
+        ("--last", "--all", last is not None and everything),
+        ("--output table", "--follow", flags["output"] == "table" and follow),
+    ):
+        if clash:
+            raise refuse(f"cannot set both {one} and {other}")
+    request = GetFlowsRequest(follow=follow)
+    if flags["since"]:
+        request.since.FromNanoseconds(moment(flags["since"], "since", now_ns))
+    if flags["until"] and not follow:
+        request.until.FromNanoseconds(moment(flags["until"], "until", now_ns))
+    if first is not None:
+        request.first, request.number = True, first
+    elif last is not None:
+        request.number = last
+    elif everything:
+        request.number = EVERYTHING
+    elif not (follow or flags["since"] or flags["until"] or whole):
+        request.number = DEFAULT_LAST
+    request.whitelist.extend(filters.build(_values(flags)))
+    request.whitelist.extend(filters.parse_raw(flags["allowlist"], "allowlist"))
+    request.blacklist.extend(filters.parse_raw(flags["denylist"], "denylist"))
+    return request
+
+
+def _values(flags: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """Return the flags that filter, each as the list of what was said."""
+    found: dict[str, Sequence[Any]] = {}
+    for name, value in flags.items():
+        if isinstance(value, bool):
+            found[name] = ["yes"] if value else []
+        elif isinstance(value, list | tuple):
+            found[name] = [part for text in value for part in _split(name, text)]
+    found["ip_version"] = [number for number, name in ((1, "ipv4"), (2, "ipv6")) if found.pop(name, None)]
+    return found
+
+
+def _split(name: str, text: str) -> list[str]:
+    return text.split(",") if name in ("verdict", "type", "protocol") else [text]
+
+
+def moment(text: str, flag: str, now_ns: int) -> int:
+    """Return the time that is meant, ns since 1970: a duration back from now, or a date."""
+    try:
+        return now_ns - int(parse_duration(text) * 1e9)
+    except ValueError:
+        pass
+    for form in DATE_FORMS:
+        try:
+            when = datetime.strptime(text, form)  # noqa: DTZ007 - a date alone is UTC, set below
+        except ValueError:
+            continue
+        return _nanoseconds(when.replace(tzinfo=when.tzinfo or UTC))
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise refuse(
+            f'--{flag}: "{text}" is no time', "a duration like 5m, or a time like 2026-01-31T15:04:05Z"
+        ) from None
+    return _nanoseconds(when.replace(tzinfo=when.tzinfo or UTC))
+
+
+def _nanoseconds(when: datetime) -> int:
+    return int(when.timestamp()) * 1_000_000_000 + when.microsecond * 1000

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Asks Hubble servers for flows, several at once, merged by time.
+
+A server that does not answer is told to the caller and left out; the others go on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import queue
+import socket
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: it would write on our stderr
+
+import grpc
+
+from ciliumpy.proto import observer_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+DIAL_S = 5.0
+HOLD_S = 0.1  # how long a flow waits for older ones of other nodes, while following
+EVERYTHING = (1 << 64) - 1
+GET_FLOWS = "/observer.Observer/GetFlows"
+
+Response = observer_pb2.GetFlowsResponse
+
+
+class Server(NamedTuple):
+    """A Hubble server: the node's name and its socket."""
+
+    name: str
+    socket_path: str
+
+
+def get_flows(
+    servers: Sequence[Server], request: observer_pb2.GetFlowsRequest, failed: Callable[[str, str], None]
+) -> Iterator[Response]:
+    """Yield the responses of all servers, oldest first; `number` of the request counts over all of them together.
+
+    `failed` is called with the name of a server and the reason, when it does not answer or breaks off. Does not end
+    when the request follows.
+    """
+    streams = [_stream(server, request, failed) for server in servers]
+    if request.follow:
+        return _live(streams)
+    merged = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_time)
+    if len(servers) == 1 or request.number in (0, EVERYTHING):
+        return merged
+    if request.first:
+        return itertools.islice(merged, request.number)
+    return iter(deque(merged, maxlen=request.number))
+
+
+def _stream(
+    server: Server, request: observer_pb2.GetFlowsRequest, failed: Callable[[str, str], None]
+) -> Iterator[Response]:
+    try:
+        # gRPC would go on trying for seconds where nobody listens.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(DIAL_S)
+            probe.connect(server.socket_path)
+    except OSError as error:
+        reason = "the agent is not running" if isinstance(error, FileNotFoundError | ConnectionError) else str(error)
+        failed(server.name, reason)
+        return
+    with grpc.insecure_channel(f"unix:{server.socket_path}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(DIAL_S)
+            call: Iterable[Response] = channel.unary_stream(
+                GET_FLOWS,
+                request_serializer=observer_pb2.GetFlowsRequest.SerializeToString,
+                response_deserializer=Response.FromString,
+            )(request)
+            yield from call
+        except grpc.FutureTimeoutError:
+            failed(server.name, f"the agent did not answer within {DIAL_S:g} s")
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.CANCELLED:
+                failed(server.name, error.details() or str(error.code()))
+
+
+def _time(response: Response) -> tuple[int, int]:
+    return response.time.seconds, response.time.nanos
+
+
+def _live(streams: Sequence[Iterator[Response]]) -> Iterator[Response]:
+    """Merge streams that do not end: what came waits HOLD_S for older ones from elsewhere."""
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    inbox: queue.SimpleQueue[Response | None] = queue.SimpleQueue()
+
+    def read(stream: Iterator[Response]) -> None:
+        for response in stream:
+            inbox.put(response)
+        inbox.put(None)
+
+    for stream in streams:
+        threading.Thread(target=read, args=(stream,), daemon=True).start()
+    running = len(streams)
+    held: list[tuple[tuple[int, int], int, float, Any]] = []
+    order = itertools.count()
+    while running or held:
+        try:
+            came = inbox.get(timeout=HOLD_S / 4 if held else None)
+            if came is None:
+                running -= 1
+            else:
+                heapq.heappush(held, (_time(came), next(order), time.monotonic(), came))
+        except queue.Empty:
+            pass
+        while held and (not running or time.monotonic() - held[0][2] >= HOLD_S):
+            yield heapq.heappop(held)[3]
