@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from ciliumpy.endpoints.controller import Endpoints
     from ciliumpy.endpoints.plug import Gateway
-    from ciliumpy.state.jobs import JobGroup
     from ciliumpy.tables.endpoints import Endpoint
 
 LONGEST_REQUEST = 65536
@@ -59,29 +58,23 @@ class Failure(NamedTuple):
 
 
 class CniServer:
-    """Serves ADD and DEL. Each connection is a job of its own."""
+    """Serves ADD and DEL, each connection in a task of the server's own job."""
 
-    def __init__(self, endpoints: Endpoints, gateway: Gateway, jobs: JobGroup, path: Path) -> None:
+    def __init__(self, endpoints: Endpoints, gateway: Gateway, path: Path) -> None:
         self._endpoints = endpoints
         self._gateway = gateway
-        self._jobs = jobs
         self._path = path
-        self._served = 0
 
     async def run(self, listening: Callable[[], None] = lambda: None) -> None:
-        """Job: accept until cancelled."""
+        """Job: accept until cancelled; requests under way are cancelled, and undone, then as well."""
         await self._work_off_queue()
         loop = asyncio.get_running_loop()
         with listener(self._path) as own:
-            listening()
-            while True:
-                connection, _ = await loop.sock_accept(own)
-                self._served += 1
-                self._jobs.start(
-                    f"cni-request-{self._served}",
-                    lambda connection=connection: self._serve(connection),  # type: ignore[misc]
-                    restart="never",
-                )
+            async with asyncio.TaskGroup() as requests:
+                listening()
+                while True:
+                    connection, _ = await loop.sock_accept(own)
+                    requests.create_task(self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
         with connection:

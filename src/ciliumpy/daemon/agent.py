@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from ciliumpy.api.admin import AdminContext
@@ -45,8 +44,6 @@ from ciliumpy.tables.registry import ALL_TABLES
 if TYPE_CHECKING:
     from ciliumpy.daemon.config import Loaded
 
-_log = logging.getLogger(__name__)
-
 
 async def run(loaded: Loaded, stop: asyncio.Event) -> None:
     """Start everything, wait for `stop`, end everything but the datapath. CiliumpyError: it could not start."""
@@ -64,8 +61,6 @@ async def run(loaded: Loaded, stop: asyncio.Event) -> None:
     datapath = await asyncio.to_thread(loader.load, node.settings(config, own), config.bpffs)
     reconcilers = Reconcilers(db, datapath, own.devices, clock)
     memory = FileMemory(config.run / "selectors.json", VECTOR_BITS)
-    if reconcilers.policy.holds_former() and not memory.load():
-        _log.warning("what selector bits mean is lost: %d policy sets are dropped", reconcilers.policy.drop_former())
     last_set, last_class = reconcilers.policy.highest_ids()
 
     # Controllers.
@@ -111,7 +106,7 @@ async def run(loaded: Loaded, stop: asyncio.Event) -> None:
     )  # fmt: skip
     admin = AdminContext(db, status, lambda: rundir.explain(loaded), flows.monitor)
     observer = ObserverServer(flows.history, config.name, clock, cluster=config.node.cluster, rate=lambda: flows.rate)
-    cni = CniServer(endpoints, own.gateway, jobs, config.run / rundir.CNI_SOCKET)
+    cni = CniServer(endpoints, own.gateway, config.run / rundir.CNI_SOCKET)
 
     await endpoints.restore()
     try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ciliumpy.state.database import Database
     from ciliumpy.state.jobs import JobGroup
     from ciliumpy.state.reconciler import Reconciler
+    from ciliumpy.state.table import Table
 
 WAIT_S = 10.0
 
@@ -71,7 +72,8 @@ class Settle:
     async def _until(self, condition: Callable[[], bool], what: str) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + WAIT_S
-        observers = [self._db.table(spec).observe("settle") for spec in (IDENTITIES, VECTORS, ENDPOINTS)]
+        tables: tuple[Table[Any], ...] = tuple(self._db.tables[spec.name] for spec in (IDENTITIES, VECTORS, ENDPOINTS))
+        observers = [table.observe("settle") for table in tables]
         try:
             while not condition():
                 if loop.time() > until:
