@@ -37,10 +37,9 @@ def check_l7(fields: Fields, scope: Scope, ports: Ports) -> Path | None:
             raise FieldError(listener.path, "cannot stand beside rules")
         if scope.direction is Direction.INGRESS:
             raise FieldError(listener.path, "is for egress only")
-    for field in ("rules", "serverNames", "listener", *_TLS):
-        if fields.has(field) and fields.get(field) != {} and fields.get(field) != []:
-            return fields.at(field)
-    return None
+    if kinds:
+        return fields.at("rules")
+    return next((fields.at(name) for name in ("serverNames", "listener", *_TLS) if fields.get(name)), None)
 
 
 def _rules(fields: Fields, scope: Scope, ports: Ports) -> set[str]:
@@ -48,10 +47,11 @@ def _rules(fields: Fields, scope: Scope, ports: Ports) -> set[str]:
     if rules is None:
         return set()
     http, dns = rules.items("http"), rules.items("dns")
-    rules.ignore("l7proto", "l7", "kafka")
+    others = {name for name in ("l7proto", "l7", "kafka") if rules.get(name)}
     rules.finish()
-    kinds = {name for name, value in (("http", http), ("dns", dns)) if value}
-    if len(kinds) > 1:
+    # An empty list of rules is no rule: the ports are allowed as if nothing stood here.
+    kinds = {name for name, value in (("http", http), ("dns", dns)) if value} | others
+    if http and dns:
         raise FieldError(rules.path, "http and dns cannot stand together: one kind of rules for a list of ports")
     if kinds and scope.node:
         raise FieldError(rules.path, "a node's policy cannot have rules for proxies")
