@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ciliumpy.model.identity import Reserved
 from ciliumpy.model.verdicts import Enforcement
 from ciliumpy.policy.compile import Named, compile_policy
 from ciliumpy.policy.compiled import Bound, CompiledPolicy
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from ciliumpy.model.rule import Rule
     from ciliumpy.model.selectors import Selector
+
+
+INIT = f"reserved:{Reserved.INIT.label}"
 
 
 class PolicyKey(NamedTuple):
@@ -35,6 +39,7 @@ class Repository:
         self._policies: dict[PolicyKey, tuple[Rule, ...]] = {}
         self._by_subject: dict[Selector, dict[PolicyKey, tuple[Rule, ...]]] = {}
         self._subjects = SelectorCache()
+        self._unknown: set[int] = set()  # subjects that nobody has told the labels of
 
     def __len__(self) -> int:
         return len(self._policies)
@@ -65,12 +70,14 @@ class Repository:
 
     def set_subject(self, identity: int, labels: tuple[str, ...]) -> set[int]:
         """Add a subject or give it other labels."""
-        known = identity in self._subjects
+        known = identity in self._subjects and (INIT in labels) == (identity in self._unknown)
         gained, lost = self._subjects.set_identity(identity, labels)
+        (self._unknown.add if INIT in labels else self._unknown.discard)(identity)
         return {identity} if gained or lost or not known else set()
 
     def remove_subject(self, identity: int) -> None:
         self._subjects.remove_identity(identity)
+        self._unknown.discard(identity)
 
     def selected_by(self, key: PolicyKey) -> set[int]:
         """Subjects that a policy selects."""
@@ -92,7 +99,11 @@ class Repository:
         return sorted(found, key=lambda named: (named.bound is None, named.bound))
 
     def compile(self, identity: int) -> CompiledPolicy:
-        return compile_policy(self.rules_of(identity), self.enforcement)
+        """Compile the rules of a subject. One whose labels are not known is closed, because no rule can select it."""
+        enforcement = self.enforcement
+        if identity in self._unknown and enforcement is Enforcement.DEFAULT:
+            enforcement = Enforcement.ALWAYS
+        return compile_policy(self.rules_of(identity), enforcement)
 
     def _drop(self, key: PolicyKey) -> set[int]:
         affected: set[int] = set()

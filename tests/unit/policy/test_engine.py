@@ -80,6 +80,16 @@ def test_a_peer_without_a_vector_is_never_allowed_by_a_selector(found, subject):
             assert lookup(row, denied_for_all, 1, direction, protocol, port).matched
 
 
+def test_a_pod_whose_labels_nobody_has_told_is_closed():
+    repository = Repository()
+    repository.set_subject(5, ("reserved:init",))
+    compiled = repository.compile(5)
+    assert (compiled.ingress.enforced, compiled.egress.enforced) == (True, True)
+    assert (compiled.ingress.default, compiled.egress.default) == ((), ())
+    assert repository.set_subject(5, ("k8s:app=web",)) == {5}
+    assert not repository.compile(5).egress.enforced
+
+
 class TestRanges:
     @staticmethod
     def rows(*spans: tuple[int, int, int]) -> list[PortRow]:
