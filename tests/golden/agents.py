@@ -159,11 +159,15 @@ async def monitor(types: frozenset[str]) -> AsyncIterator[bytes]:
 
 
 class Lab:
-    """Nodes n1 and n2. `statuses` may be changed by a test; `stop` takes a node's agent away, as a crash does."""
+    """Nodes n1 and n2. `statuses` may be changed by a test; `stop` takes a node's agent away, as a crash does.
+
+    `asked` is set once a status has been asked for.
+    """
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.statuses = {node: status(node) for node in PLACES}
+        self.asked = threading.Event()
         self.databases = {node: database(node) for node in PLACES}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lab", daemon=True)
@@ -198,11 +202,15 @@ class Lab:
 
     async def _serve(self, node: str) -> None:
         self.folder(node).mkdir(parents=True)
-        context = AdminContext(self.databases[node], lambda: self.statuses[node], lambda: {"node": node}, monitor)
+        context = AdminContext(self.databases[node], lambda: self._status(node), lambda: {"node": node}, monitor)
         listening = asyncio.Event()
         server = serve(context, self.folder(node) / "agent.sock", listening.set)
         self._servers[node] = asyncio.get_running_loop().create_task(server)
         await listening.wait()
+
+    def _status(self, node: str) -> dict[str, Any]:
+        self.asked.set()
+        return self.statuses[node]
 
     async def _stop(self, node: str) -> None:
         server = self._servers.pop(node)

@@ -204,14 +204,16 @@ def _deep(values: Iterable[Any]) -> Iterable[Any]:
 
 
 def _bracket(path: str, at: int) -> int:
-    quote = ""
-    for i in range(at + 1, len(path)):
+    quote, depth = "", 0
+    for i in range(at, len(path)):
         if quote:
             quote = "" if path[i] == quote else quote
         elif path[i] in "'\"":
             quote = path[i]
-        elif path[i] == "]":
-            return i
+        else:
+            depth += (path[i] == "[") - (path[i] == "]")
+            if not depth:
+                return i
     raise _refused(path, "a bracket is not closed")
 
 

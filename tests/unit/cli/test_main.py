@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors, exit codes and closed pipes of the whole command, in a real process and in this one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ciliumpy.cli.__main__ import main
+from ciliumpy.cli.app import ROOT, Group, Verb
+from tests.golden.agents import Lab, lab
+
+
+@pytest.fixture
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    monkeypatch.setenv("CILIUMPY_RUN_DIR", str(tmp_path))
+    with lab(tmp_path) as built:
+        yield built
+
+
+def verbs(entries: dict[str, Verb | Group]) -> Iterator[Verb]:
+    for entry in entries.values():
+        if isinstance(entry, Group):
+            yield from verbs(dict(entry.verbs))
+        else:
+            yield entry
+
+
+@pytest.mark.parametrize("verb", [verb for part in ROOT.values() for verb in verbs(dict(part))], ids=lambda v: v.module)
+def test_every_line_of_the_table_leads_to_a_verb(verb: Verb) -> None:
+    run = importlib.import_module(verb.module).run
+    assert run.__doc__
+    assert verb.help.endswith(".")
+
+
+def test_a_node_that_is_down(running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    running.stop("n2")
+    assert main(["endpoint", "list", "-o", "name"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "endpoint/n1:3\nendpoint/n1:4\n"
+    assert said.err == "Error: node n2: the agent is not running\n"
+    assert main(["status", "--brief"]) == 1
+    assert capsys.readouterr().out == "error in n2: the agent is not running\n"
+    assert main(["endpoint", "list", "--node", "n2"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("Error: the agent is not running\nhint: ")
+
+
+def test_status_is_red(running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    problem = {"severity": "error", "origin": "/store/p.yaml", "object": "CiliumNetworkPolicy/shop/api", "line": 7}
+    problem |= {"field": "spec.ingress[0]", "message": "unknown field"}
+    for node in ("n1", "n2"):
+        running.statuses[node] |= {"state": "degraded", "problems": [problem]}
+    assert main(["status"]) == 1
+    shown = capsys.readouterr().out
+    assert "n1     Degraded" in shown
+    line = "n1, n2: error: /store/p.yaml:7 CiliumNetworkPolicy/shop/api spec.ingress[0]: unknown field"
+    assert f"Problems:\n  {line}\n" in shown
+    assert main(["status", "--brief", "--node", "n1"]) == 1
+    assert capsys.readouterr().out.startswith("error in n1: ")
+    assert main(["status", "-o", "json"]) == 1
+
+
+def test_status_waits_until_all_is_well(running: Lab) -> None:
+    running.statuses["n1"]["state"] = "starting"
+    command = [sys.executable, "-m", "ciliumpy.cli", "status", "--wait", "--brief"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert running.asked.wait(20)
+        assert child.poll() is None
+        running.statuses["n1"]["state"] = "ok"
+        assert child.communicate(timeout=20)[0] == b"OK
+"
+    assert child.returncode == 0
+
+
+
+def test_status_waits_no_longer_than_it_should(running: Lab) -> None:
+    running.statuses["n1"]["state"] = "starting"
+    assert main(["status", "--wait", "--wait-duration", "300ms"]) == 1
+
+
+def test_no_traceback_without_an_agent(tmp_path: Path) -> None:
+    for arguments in (["status"], ["endpoint", "list"], ["statedb", "dump", "pods"], ["bpf", "map", "list"]):
+        child = subprocess.run(
+            [sys.executable, "-m", "ciliumpy.cli", *arguments],
+            env={**os.environ, "CILIUMPY_RUN_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if (arguments[0], child.returncode) != ("bpf", 0):  # pins of an agent of this machine may be there
+            assert child.returncode == 1
+            assert child.stderr.startswith("Error: ")
+            assert "Traceback" not in child.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
+def test_another_user_is_told_to_be_root(running: Lab, capfd: pytest.CaptureFixture[str]) -> None:
+    running.run_dir.chmod(0o755)
+    for parent in running.run_dir.parents:
+        if parent.stat().st_uid == os.geteuid() and parent != Path("/") and "pytest" in str(parent):
+            parent.chmod(0o755)
+    child = os.fork()
+    if not child:
+        os.setuid(65534)
+        os._exit(main(["endpoint", "list", "--node", "n1"]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert "hint: run it as root (sudo)" in capfd.readouterr().err
+
+
+def test_a_reader_that_goes_away(running: Lab) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ciliumpy.cli", "endpoint", "list", "-o", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdout
+    assert child.stderr
+    child.stdout.close()
+    assert child.wait(20) == 141
+    assert child.stderr.read() == b""
+    child.stderr.close()
+
+
+def test_an_interrupt_is_quiet(running: Lab) -> None:
+    running.statuses["n1"]["state"] = "starting"
+    command = [sys.executable, "-m", "ciliumpy.cli", "status", "--wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert running.asked.wait(20)
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=20) == (b"", b"")
+    assert child.returncode == 130
+
+
+def test_two_labs_are_asked_about(running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    other = running.run_dir / "labs" / "other"
+    other.mkdir()
+    (other / "lab.json").write_text('{"nodes": []}')
+    assert main(["status"]) == 2
+    assert capsys.readouterr().err == "Error: there are several labs: demo, other\nhint: say which: --lab demo\n"
+    assert main(["status", "--lab", "demo", "--brief"]) == 0
