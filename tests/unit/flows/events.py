@@ -119,7 +119,7 @@ def endpoint(number: int, namespace: str, pod: str, address: str, names: tuple[s
 
 
 def cluster() -> Database:
-    """frontend and api run here; visitor is on another node; api is closed but for frontend on TCP 8080."""
+    """A cluster: frontend and api run here; visitor is on another node; api is closed but for frontend on TCP 8080."""
     db = Database(ALL_TABLES)
     policy = "CiliumNetworkPolicy/shop/api-from-frontend#spec.ingress[0]"
     port_class = PortClass(7, (Level(2, mask=b"\1" + bytes(127), rules=((0, policy),)),))
