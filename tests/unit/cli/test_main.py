@@ -76,10 +76,8 @@ def test_status_waits_until_all_is_well(running: Lab) -> None:
         assert running.asked.wait(20)
         assert child.poll() is None
         running.statuses["n1"]["state"] = "ok"
-        assert child.communicate(timeout=20)[0] == b"OK
-"
+        assert child.communicate(timeout=20)[0] == b"OK\n"
     assert child.returncode == 0
-
 
 
 def test_status_waits_no_longer_than_it_should(running: Lab) -> None:

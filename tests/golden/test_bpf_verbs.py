@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs that read pinned maps, on the real object's maps with rows written by hand."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ciliumpy.bpf import build
+from ciliumpy.bpf.maps import Map
+from ciliumpy.bpf.programs import load_object
+from ciliumpy.cli.__main__ import main
+from ciliumpy.cli.bpf.ct_list import read_clock
+from tests.golden.agents import Lab, lab
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.skipif(not (build.OBJECTS / "datapath.o").exists(), reason="the objects are not built"),
+]
+SMALL = {"cp_ct4_v1": 64, "cp_ct6_v1": 64, "cp_counter_v1": 64, "cp_ipcidr_v1": 64, "cp_iphost_v1": 64}
+
+
+def addr(text: str) -> bytes:
+    ip = ipaddress.ip_address(text)
+    return bytes(10) + b"\xff\xff" + ip.packed if ip.version == 4 else ip.packed
+
+
+def row(dtype: np.dtype, **fields: object) -> np.ndarray:
+    """One row; an address or MAC is given as bytes."""
+    made = np.zeros(1, dtype)
+    for name, value in fields.items():
+        if isinstance(value, bytes):
+            offset = dtype.fields[name][1]
+            made.view("u1").reshape(-1)[offset : offset + len(value)] = np.frombuffer(value, "u1")
+        else:
+            made[name] = value
+    return made
+
+
+class Maps:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, name: str, key: dict | int, value: dict | int) -> None:
+        with Map.open_pinned(self.folder / name) as opened:
+            keys = row(opened.key_dtype, **key) if isinstance(key, dict) else np.array([key], opened.key_dtype)
+            values = (
+                row(opened.value_dtype, **value) if isinstance(value, dict) else np.array([value], opened.value_dtype)
+            )
+            opened.update_batch(keys, values)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    bpffs = Path(f"/sys/fs/bpf/cpt-{os.getpid()}-verbs")
+    try:
+        (bpffs / "maps").mkdir(parents=True)
+        load_object(build.OBJECTS / "datapath.o", max_entries=SMALL, pin_dir=bpffs / "maps").close()
+        maps = Maps(bpffs / "maps")
+        fill(maps)
+        with lab(tmp_path_factory.mktemp("run")) as running:
+            running.announce("n1", bpffs=str(bpffs))
+            running.announce("n2", bpffs=str(bpffs / "none"))
+            yield running
+    finally:
+        shutil.rmtree(bpffs, ignore_errors=True)
+
+
+def fill(maps: Maps) -> None:
+    pod = {"ifindex": 13, "generation": 2, "identity": 21001, "policy_set": 5, "flags": 1}
+    pod |= {
+        "mac": b"\x0a\0\0\0\0\x03",
+        "host_mac": b"\x0e\0\0\0\0\x03",
+        "ip4": addr("10.244.1.3"),
+        "ip6": addr("fd00::3"),
+    }
+    maps.put("cp_endpoint_v1", 3, pod)
+    pod |= {"ifindex": 14, "identity": 21002, "policy_set": 7, "flags": 3, "ip4": addr("10.244.1.4"), "ip6": bytes(16)}
+    maps.put("cp_endpoint_v1", 4, pod)
+    maps.put("cp_iphost_v1", {"b": addr("10.244.1.4")}, {"identity": 21002})
+    maps.put("cp_iphost_v1", {"b": addr("192.168.0.2")}, {"identity": 6, "flags": 4})
+    behind = {"identity": 21003, "flags": 1, "tunnel": addr("192.168.0.2")}
+    maps.put("cp_iphost_v1", {"b": addr("fd00:2::4")}, behind)
+    maps.put("cp_ipcidr_v1", {"prefixlen": 96 + 8, "addr": addr("10.0.0.0")}, {"identity": 2})
+    maps.put("cp_set_v1", 5, {})
+    maps.put("cp_set_v1", 7, {"default_class": [0, 0], "has_exact": [1, 0]})
+    maps.put("cp_port_v1", {"set": 7, "direction": 0, "protocol": 6, "port": 8080}, 1)
+    allow = np.zeros(16, Map.open_pinned(maps.folder / "cp_class_v1").value_dtype["level"].base)
+    allow["verdict"][:3] = (1, 2, 2)
+    allow["mask"][0, 0] = 1 << 9  # a selector that the agent does not know
+    allow["mask"][1, 0] = 1
+    allow["flags"][2] = 1
+    maps.put("cp_class_v1", 1, {"level": allow})
+    now = read_clock().now
+    tcp = {
+        "addr": [0x0301F40A, 0x0401F40A],
+        "port": [0x3930, 0x901F],
+        "protocol": 6,
+    }  # 10.244.1.3:12345, 10.244.1.4:8080
+    half = np.zeros(2, Map.open_pinned(maps.folder / "cp_ct4_v1").value_dtype["half"].base)
+    half["source_slot"] = (3, 4)
+    half["target"] = (1, 1)
+    flow = {"half": half, "src_identity": 21001, "dst_identity": 21002, "counter": 9, "flow": 77, "seen": [2, 2]}
+    flow |= {"expires": now + 500, "reported": [now, now]}
+    maps.put("cp_ct4_v1", tcp, flow)
+    maps.put("cp_ct4_v1", tcp | {"protocol": 17}, flow | {"expires": (now - 5) & 0xFFFFFFFF})
+    with Map.open_pinned(maps.folder / "cp_counter_v1") as counters:
+        packets = np.zeros((1, counters.cpus), counters.value_dtype)
+        packets["flow"] = 77
+        packets["packets"][0, 0] = (3, 2)
+        packets["bytes"][0, 0] = (300, 200)
+        counters.update_batch(np.array([9], "u4"), packets)
+
+
+@pytest.fixture
+def say(filled: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("CILIUMPY_RUN_DIR", str(filled.run_dir))
+
+    def run(*arguments: str, code: int = 0) -> str:
+        assert main(["bpf", *arguments, "--node", "n1"]) == code
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_endpoint_list(say) -> None:
+    assert say("endpoint", "list").splitlines() == [
+        "IP ADDRESS   LOCAL ENDPOINT INFO",
+        "10.244.1.3   id=3 sec_id=21001 set=5 flags=0x0001 ifindex=13",
+        "fd00::3      mac=0a:00:00:00:00:03 nodemac=0e:00:00:00:00:03",
+        "10.244.1.4   id=4 sec_id=21002 set=7 flags=0x0003 ifindex=14",
+        "             mac=0a:00:00:00:00:03 nodemac=0e:00:00:00:00:03",
+    ]
+
+
+def test_ipcache_list(say) -> None:
+    assert say("ipcache", "list").splitlines() == [
+        "IP PREFIX/ADDRESS   IDENTITY",
+        "10.0.0.0/8          identity=2 encryptkey=0 tunnelendpoint=0.0.0.0 flags=<none>",
+        "10.244.1.4/32       identity=21002 encryptkey=0 tunnelendpoint=0.0.0.0 flags=<none>",
+        "192.168.0.2/32      identity=6 encryptkey=0 tunnelendpoint=0.0.0.0 flags=node",
+        "fd00:2::4/128       identity=21003 encryptkey=0 tunnelendpoint=192.168.0.2 flags=hastunnel",
+    ]
+
+
+def test_policy_list(say) -> None:
+    assert say("policy", "list").splitlines() == [
+        "ENDPOINT   POLICY   DIRECTION   LABELS (source:key[=value])            PORT/PROTO",
+        "3          Allow    Egress      ANY (not enforced)                     ANY",
+        "3          Allow    Ingress     ANY (not enforced)                     ANY",
+        "4          Allow    Egress      ANY (not enforced)                     ANY",
+        "4          Deny     Ingress     selector 9                             8080/TCP",
+        "4          Allow    Ingress     k8s:io.kubernetes.pod.namespace=shop   8080/TCP",
+        "                                  & k8s:tier=frontend",
+        "4          Allow    Ingress     ANY                                    8080/TCP",
+        "4          Deny     Ingress     ANY (default)                          ANY",
+    ]
+    items = json.loads(say("policy", "list", "4", "-o", "json"))["items"]
+    assert {tuple(item["endpoints"]) for item in items} == {(4,)}
+
+
+def test_ct_list(say) -> None:
+    now = read_clock().now
+    (line,) = say("ct", "list", "-d").splitlines()
+    assert line.startswith("TCP OUT 10.244.1.3:12345 -> 10.244.1.4:8080 expires=")
+    assert "sec(s)) Packets=5 Bytes=500 RxFlagsSeen=0x02 LastRxReport=" in line
+    assert (
+        "Flags=0x0010 [ SeenNonSyn ] RevNAT=0 SourceSecurityID=21001 BackendID=0 DestSecurityID=21002 To=local" in line
+    )
+    (item,) = json.loads(say("ct", "list", "-o", "json"))["items"]
+    assert 480 <= item["expires"] - now <= 500
+    assert item["packets"] == [3, 2]
+    assert item["destination"] == {"ip": "10.244.1.4", "port": 8080}
+
+
+def test_map_list_and_dump(say) -> None:
+    shown = {line.split()[0]: line.split() for line in say("map", "list").splitlines()}
+    assert shown["cp_ct4_v1"][1:6] == ["lru_hash", "16", shown["cp_ct4_v1"][3], "2", "64"]
+    assert shown["cp_iphost_v1"][4] == "3"
+    dumped = say("map", "dump", "cp_iphost_v1")
+    assert "10.244.1.4    identity=21002 flags=0" in dumped
+    assert len(say("map", "dump", "cp_endpoint_v1").splitlines()) == 3
+    items = json.loads(say("map", "dump", "cp_endpoint_v1", "-o", "json"))["items"]
+    assert len(items) == 4096
+    assert items[3]["value"]["identity"] == 21001
+    counter = say("map", "dump", "cp_counter_v1").splitlines()
+    assert "cpu0: flow=77 packets=[3 2]" in counter[1]
+
+
+def test_what_is_not_there(say, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bpf", "map", "dump", "cp_iphost", "--node", "n1"]) == 2
+    assert "did you mean cp_iphost_v1?" in capsys.readouterr().err
+    assert main(["bpf", "map", "list"]) == 1
+    said = capsys.readouterr()
+    assert "n1     cp_ct4_v1" in said.out
+    assert "Error: node n2: no maps are pinned in" in said.err
+    assert main(["bpf", "ct", "list", "local", "--node", "n1"]) == 2
+
+
+def test_names_of_selectors_need_the_agent(filled: Lab, say) -> None:
+    announced = filled.folder("n1") / "agent.json"
+    kept = announced.read_text()
+    announced.write_text(kept.replace("agent.sock", "other.sock"))
+    try:
+        assert "selector 0 " in say("policy", "list")
+    finally:
+        announced.write_text(kept)
