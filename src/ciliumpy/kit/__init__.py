@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small things every layer may use: errors, clock, back-off, units, text tables. Standard library only, no I/O."""
+"""Small things every layer may use: errors, clock, back-off, units. Standard library only, no I/O."""

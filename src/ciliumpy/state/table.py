@@ -96,7 +96,7 @@ class Table(Generic[R]):
         return [entry.row for entry in self._entries.values()]
 
     def by(self, index: str, value: Hashable) -> list[R]:
-        """Return the rows that the index has under this value. KeyError if there is no such index."""
+        """Return the rows that the index has under this value, in any order. KeyError if there is no such index."""
         return [self._entries[key].row for key in self._indexes[index].get(value, ())]
 
     def revision_of(self, key: Hashable) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 from typing import Any, NamedTuple, Self
@@ -101,6 +102,7 @@ def rename_new(source: str, target: str) -> None:
     os.unlink(source)
 
 
+@functools.cache
 def _libc() -> Any:
     return ctypes.CDLL(None, use_errno=True)
 
