@@ -17,7 +17,7 @@ def test_every_address_of_a_small_pool_is_given_out_once() -> None:
     pool = Pool("10.244.0.0/29")
     got = [pool.allocate() for _ in range(pool.total)]
     assert got == ["10.244.0.2", "10.244.0.3", "10.244.0.4", "10.244.0.5", "10.244.0.6"]
-    with pytest.raises(CiliumpyError, match="no address is left in pod CIDR 10.244.0.0/29"):
+    with pytest.raises(CiliumpyError, match=r"no address is left in pod CIDR 10\.244\.0\.0/29"):
         pool.allocate()
 
 
