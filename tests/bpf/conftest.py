@@ -65,7 +65,7 @@ def _namespace() -> Iterator[tuple[int, dict[str, int]]]:
 
 @pytest.fixture
 def devices(_namespace: tuple[int, dict[str, int]]) -> Iterator[dict[str, int]]:
-    """ifindex by name; the test runs in their namespace."""
+    """Interface numbers by name; the test runs in their namespace."""
     inside, found = _namespace
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     _enter(inside)

@@ -211,7 +211,7 @@ class Node:
         ranges: dict[int, list[tuple[int, int, int]]] | None = None,
         default: int = 0,
     ) -> None:
-        """Give `pod` a new set that enforces `direction`: {(protocol, port): class}, {protocol: [(first, last, class)]}."""
+        """A new set for `pod`, enforced: {(protocol, port): class}, {protocol: [(first, last, class)]}."""
         number, families = next(self._sets), {packets.TCP: 1, packets.UDP: 2, packets.ICMP: 8, packets.ICMPV6: 16}
         row = np.zeros((), self.maps["cp_set_v1"].value_dtype)
         row["default_class"][direction] = default
@@ -235,6 +235,10 @@ class Node:
         """No policy selects it any more."""
         pod.flags &= ~(ENFORCE_INGRESS | ENFORCE_EGRESS)
         self.plug(pod)
+
+    def fault(self, kind: int = 0, *, clock: int = 0, row: bytes = bytes(192)) -> None:
+        """What the test object is to do in the middle of the next packet."""
+        self.maps["cp_fault_v1"].update(u32(0), u32(kind) + u32(clock) + row)
 
     # ---- packets -----------------------------------------------------------------------------------------------------
 

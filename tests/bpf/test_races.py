@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What another CPU does in the middle of a packet: rows recycled and torn, epochs bumped between lookup and write."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.bpf.node import INGRESS, SHOT, Level, Node, u32
+from tests.bpf.packets import TCP, Read, tcp, udp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.root
+BUMP, RECYCLE, TEAR = 1, 2, 3
+
+
+@pytest.fixture
+def faulty(make_node: Callable[..., Node]) -> Node:
+    return make_node("faults_test")
+
+
+def test_3_the_epoch_kept_is_the_one_before_the_lookups(faulty: Node, version: int) -> None:
+    one, two, _ = faulty.pods
+    question = udp(one.ip[version], two.ip[version], 4000, 53)
+    slot, epoch = u32(two.slot), faulty.maps["cp_epepoch_v1"].lookup(u32(two.slot)).tobytes()
+    faulty.fault(BUMP)  # a writer, done with its writes, bumps after this packet was judged and before its row is there
+    assert faulty.pod(one, question).passed
+    faulty.policy(two, INGRESS)  # what that writer wrote
+    faulty.maps["cp_epepoch_v1"].update(slot, epoch)
+
+    assert faulty.pod(one, question).reason == 133
+
+
+@pytest.mark.parametrize("kind", [RECYCLE, TEAR])
+def test_2_a_row_that_becomes_anothers_while_it_is_read_decides_nothing(faulty: Node, version: int, kind: int) -> None:
+    one, two, three = faulty.pods
+    faulty.policy(three, INGRESS, {(TCP, 80): faulty.port_class(Level(everybody=True))})
+    allowed = tcp(one.ip[version], two.ip[version], 4000, 80, 16)
+    foreign = tcp(one.ip[version], three.ip[version], 4000, 80, 16)
+    faulty.pod(one, foreign)
+    (row,) = faulty.rows(version)[1]
+    faulty.maps[f"cp_ct{version}_v1"].delete(faulty.rows(version)[0][0].tobytes())
+    assert Read(faulty.pod(one, allowed).frame).eth_dst == two.mac
+    faulty.fault(kind, row=row.tobytes())
+
+    result = faulty.pod(one, allowed)
+
+    assert result.verdict == SHOT or Read(result.frame).eth_dst == two.mac
+    assert faulty.pod(one, allowed).read.eth_dst == two.mac
+
+
+def test_2_two_cpus_on_a_tiny_map_never_see_each_others_decisions(make_node: Callable[..., Node], version: int) -> None:
+    """Hundreds of flows to two pods through a table of few rows: elements are recycled all the time under readers."""
+    node = make_node(sizes={f"cp_ct{version}_v1": 64})
+    one, two, three = node.pods
+    program, wrong, done = node.object.programs["pod"], [], [0, 0]
+
+    def work(cpu: int) -> None:
+        os.sched_setaffinity(0, {cpu})
+        chance = random.Random(cpu)
+        flows = [
+            (node.framed(tcp(one.ip[version], pod.ip[version], port, 80, 16), one.host_mac, one.mac), pod.mac)
+            for port in range(3000, 3200)
+            for pod in (two, three)
+        ]
+        ctx = bytearray(192)
+        ctx[36:44] = u32(one.ifindex) * 2
+        for _ in range(12000):
+            frame, expected = chance.choice(flows)
+            result = program.test_run(frame, ctx=bytes(ctx))
+            done[cpu] += 1
+            if result.retval != 7 or result.data[:6].hex(":") != expected:
+                wrong.append((result.retval, result.data[:6].hex(":"), expected))
+
+    before = os.sched_getaffinity(0)
+    cpus = sorted(before)[:2]
+    if len(cpus) < 2:
+        pytest.skip("needs two CPUs")
+    threads = [threading.Thread(target=work, args=(cpu,)) for cpu in cpus]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert done == [12000, 12000]
+    assert wrong == []
