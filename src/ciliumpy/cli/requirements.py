@@ -40,12 +40,10 @@ def check() -> list[Requirement]:
         objects,
         bpffs,
         cgroup2,
-        vxlan,
-        bpf,
         memlock,
         backlog,
     )
-    return [each() for each in checks]
+    return [each() for each in checks] + features()
 
 
 def python() -> Requirement:
@@ -109,19 +107,6 @@ def cgroup2() -> Requirement:
     return _judge("cgroup2", place is not None, place or "not mounted", "mounted", cure)
 
 
-def vxlan() -> Requirement:
-    release = os.uname().release
-    loaded = Path("/sys/module/vxlan").exists()
-    known = [Path(f"/lib/modules/{release}/{name}") for name in ("modules.builtin", "modules.dep")]
-    lists = [path.read_text(encoding="utf-8") for path in known if path.exists()]
-    if loaded or any("/vxlan.ko" in text for text in lists):
-        return Requirement("vxlan", "ok", "loaded" if loaded else "can be loaded", "device type")
-    if not lists:
-        return Requirement("vxlan", "unknown", "no list of modules", "device type", "modprobe vxlan, if `lab up` fails")
-    cure = f"apt-get install linux-modules-extra-{release}"
-    return Requirement("vxlan", "missing", "not in this kernel", "device type", cure)
-
-
 def memlock() -> Requirement:
     import resource
 
@@ -142,23 +127,15 @@ def backlog() -> Requirement:
     return Requirement("netdev_max_backlog", state, str(value), f"{BACKLOG} (bursts between nodes)", cure)
 
 
-def bpf() -> Requirement:
-    """Whether the kernel takes a program of ours: nothing else proves it."""
-    from ciliumpy.bpf import build
-    from ciliumpy.kit.errors import CiliumpyError
+def features() -> list[Requirement]:
+    """What the kernel can do, by trying it."""
+    from ciliumpy.bpf import probe
 
-    needed = "loads a program"
-    if os.geteuid():
-        return Requirement("bpf(2)", "unknown", "needs root to try", needed)
-    if not (build.OBJECTS / "closed.o").exists():
-        return Requirement("bpf(2)", "unknown", "no objects to try", needed)
-    from ciliumpy.bpf.programs import load_object
-
-    try:
-        load_object(build.OBJECTS / "closed.o").close()
-    except CiliumpyError as error:
-        return Requirement("bpf(2)", "missing", error.message.splitlines()[0], needed, error.hint or "")
-    return Requirement("bpf(2)", "ok", "loads a program", needed)
+    states = {True: ("ok", "yes"), False: ("missing", "no"), None: ("unknown", "needs root to see")}
+    return [
+        Requirement(each.name, *states[each.found], each.needed, "" if each.found else each.cure)
+        for each in probe.features()
+    ]
 
 
 def capabilities(status: str) -> set[str]:

@@ -84,7 +84,7 @@ def one(agent: Item, *, verbose: bool) -> str:
         (
             "Policy",
             [
-                f"{policy['policies']} policies at revision {policy['revision']}",
+                f"{policy['policies']} in force, revision {policy['revision']}",
                 f"{policy['sets']} sets, {policy['classes']} port classes, {selectors} selectors in the datapath",
             ],
         ),
@@ -107,10 +107,15 @@ def monitor(said: Item) -> str:
 
 def ipam(said: Item) -> list[str]:
     return [
-        f"{title}: {said[key]['allocated']}/{said[key]['total']} allocated from {said[key]['cidr']}"
+        f"{title}: {said[key]['allocated']}{of(said[key]['total'])} allocated from {said[key]['cidr']}"
         for title, key in (("IPv4", "ipv4"), ("IPv6", "ipv6"))
         if said.get(key)
     ]
+
+
+def of(total: int) -> str:
+    """Return the size of a range, unless it is beyond counting."""
+    return f"/{total}" if total < 1 << 32 else ""
 
 
 def hubble(said: Item) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -33,10 +34,15 @@ def run(table: Table, lab: Lab = None, node: Node = None, output: Output = "text
 def columns(items: list[dict[str, Any]]) -> list[Column]:
     """Return a column for each field, and for the status where there is one."""
     fields = list(items[0]["row"]) if items else []
-    shown = [Column(field.upper(), lambda row, field=field: cell(row["row"][field])) for field in fields]  # type: ignore[misc]
+    shown = [Column(heading(field), lambda row, field=field: cell(row["row"][field])) for field in fields]  # type: ignore[misc]
     if any("status" in row for row in items):
         shown.append(Column("STATUS", status))
     return [*shown, Column("REVISION", lambda row: row["revision"], wide=True)]
+
+
+def heading(field: str) -> str:
+    """Return a key in camelCase as the heading of a column."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", field).upper()
 
 
 def status(row: Item) -> str:
