@@ -25,6 +25,7 @@ WIDE = {
     FieldDescriptor.TYPE_FIXED64,
     FieldDescriptor.TYPE_SFIXED64,
 }
+OTHER_EVENTS = {"agent_event", "debug_event"}  # of export files
 # What Go's encoder writes as escapes, so that the text is safe inside HTML.
 ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
@@ -37,7 +38,7 @@ def to_json(message: Message) -> str:
 def parse_response(line: str | bytes) -> observer_pb2.GetFlowsResponse:
     """Read a line of `-o json`, of an exported file, or of the old form that was only the flow.
 
-    Unknown fields are left out. Raises ValueError for what is no such line.
+    Unknown fields are left out; of agent and debug events nothing is kept. Raises ValueError for what is no such line.
     """
     value = json.loads(line)
     if not isinstance(value, dict):
@@ -51,6 +52,8 @@ def parse_response(line: str | bytes) -> observer_pb2.GetFlowsResponse:
                 response.flow.CopyFrom(flow)
                 response.node_name = flow.node_name
                 response.time.CopyFrom(flow.time)
+            elif not OTHER_EVENTS & value.keys():
+                raise ValueError("an object without any field of a flow")
     except json_format.ParseError as error:
         raise ValueError(str(error)) from error
     return response
