@@ -35,7 +35,7 @@ MARKS = (
 
 def run() -> Report:
     report = Report("path")
-    with tempfile.TemporaryDirectory() as folder, direct() as d, routing() as r, pods_under_policy(Path(folder)) as ours:
+    with tempfile.TemporaryDirectory() as folder, direct() as d, routing() as r, pods_under_policy() as ours:
         load = build_load(Path(folder))
         for path in (d, r, ours):
             tune_client(path.client)

@@ -47,14 +47,16 @@ class Report:
         for key, r in self.results.items():
             interval = r.get("interval")
             sign = {"higher": ">=", "lower": "<="}.get(str(r.get("better")), "")
-            rows.append((
-                key,
-                f"{r['value']:g}",
-                str(r["unit"]),
-                f"{interval[0]:g} .. {interval[1]:g}" if isinstance(interval, list) else "",
-                f"{sign} {r['mark']:g}" if "mark" in r else "",
-                str(r.get("verdict", "")),
-            ))
+            rows.append(
+                (
+                    key,
+                    f"{r['value']:g}",
+                    str(r["unit"]),
+                    f"{interval[0]:g} .. {interval[1]:g}" if isinstance(interval, list) else "",
+                    f"{sign} {r['mark']:g}" if "mark" in r else "",
+                    str(r.get("verdict", "")),
+                )
+            )
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
             print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -65,5 +67,12 @@ class Report:
 
 def machine() -> dict[str, object]:
     """What the figures were measured on."""
-    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "",
+    )
     return {"kernel": platform.release(), "cpu": cpu, "cpus": os.cpu_count(), "python": platform.python_version()}

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bare endpoints: pods without processes, each a namespace of its own, plugged in over the agent's own doors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ciliumpy.cni import agent
+from ciliumpy.cni.protocol import Request
+from ciliumpy.net import netns
+from tests.bench.lab import BenchLab, pod
+
+AT_ONCE = 8
+
+
+class Plugs:
+    """Plugs pods of the namespace `bench` in; their network namespaces are bind mounts in `folder` until `close`."""
+
+    def __init__(self, lab: BenchLab, folder: Path) -> None:
+        self._lab = lab
+        self._folder = folder
+        self._socket = str(lab.run / "n1" / "cni.sock")
+        self._count = 0
+
+    def by_plugin(self, name: str) -> float:
+        """Plug one pod in as a runtime does; return the plugin's seconds, start to end."""
+        request = self._requests([name])[0]
+        config = {"cniVersion": "1.1.0", "name": "bench", "type": "ciliumpy-cni", "agentSocket": self._socket}
+        environment = {
+            **os.environ,
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": request.container_id,
+            "CNI_NETNS": request.netns,
+            "CNI_IFNAME": request.ifname,
+            "CNI_PATH": "/nonexistent",
+            "CNI_ARGS": f"K8S_POD_NAMESPACE=bench;K8S_POD_NAME={name}",
+        }
+        command = [sys.executable, "-P", "-m", "ciliumpy.cni"]
+        before = time.perf_counter()
+        done = subprocess.run(
+            command, input=json.dumps(config).encode(), env=environment, capture_output=True, check=False
+        )
+        took = time.perf_counter() - before
+        if done.returncode:
+            raise RuntimeError(done.stdout.decode())
+        return took
+
+    def endpoints(self, count: int) -> None:
+        """Plug `count` more pods in, several at once."""
+        first = self._count
+        requests = self._requests([f"ep-{first + n}" for n in range(count)])
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(self._ask, requests))
+
+    def _requests(self, names: list[str]) -> list[Request]:
+        """Tell the store of the pods, then say how to plug them in."""
+        requests = []
+        for name in names:
+            self._count += 1
+            path = self._folder / name
+            os.close(netns.new_namespace(path))
+            requests.append(
+                Request(
+                    container_id=f"bench-{name}",
+                    ifname="eth0",
+                    netns=str(path),
+                    pod_namespace="bench",
+                    pod_name=name,
+                    pod_uid="",
+                )
+            )
+        documents = [pod(name, {"role": "idle", "group": f"g{n}"}) for n, name in enumerate(names)]
+        for start in range(0, len(documents), 500):
+            self._lab.apply(*documents[start : start + 500], name=f"idle-{names[start]}")
+        return requests
+
+    def _ask(self, request: Request) -> None:
+        fd = netns.open_path(request.netns)
+        try:
+            agent.ask(self._socket, request.message("ADD"), fd, 60)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        for path in self._folder.iterdir():
+            netns.remove_namespace(path)
