@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from ciliumpy.api.admin_server import listener
+from ciliumpy.api.listener import listener
 from ciliumpy.endpoints.controller import Request
 from ciliumpy.kit.errors import CiliumpyError
 
