@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for ciliumpy. Made from the command tree; `python -m ciliumpy.cli.completions` makes it anew.
+
+_ciliumpy() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="" path="" word skip=0 i
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word="${COMP_WORDS[i]}"
+        previous="$word"
+        if ((skip)); then
+            skip=0
+            continue
+        fi
+        case "$word" in
+            --) return ;;
+            ls) path="${path:+$path }list" ;;
+            -*) [[ "$(_ciliumpy_value "$path" "$word")" ]] && skip=1 ;;
+            *) [[ " $(_ciliumpy_words "$path") " == *" $word "* ]] && path="${path:+$path }$word" ;;
+        esac
+    done
+    if ((skip)); then
+        case "$(_ciliumpy_value "$path" "$previous")" in
+            file) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+            any) ;;
+            *)
+                mapfile -t COMPREPLY < <(compgen -W "$(_ciliumpy_value "$path" "$previous")" -- "$current")
+                [[ "${COMPREPLY[0]}" == *= ]] && ((${#COMPREPLY[@]} == 1)) && compopt -o nospace 2>/dev/null
+                ;;
+        esac
+        return
+    fi
+    if [[ "$current" == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_ciliumpy_flags "$path")" -- "$current")
+    else
+        mapfile -t COMPREPLY < <(compgen -W "$(_ciliumpy_words "$path")" -- "$current")
+    fi
+}
+
+_ciliumpy_words() {
+    case "$1" in
+        "")
+            echo "status observe monitor endpoint identity policy node bpf preflight lab statedb completion version" ;;
+        "endpoint" |\
+            "identity" |\
+            "policy")
+            echo "list get" ;;
+        "node" |\
+            "bpf ct" |\
+            "bpf endpoint" |\
+            "bpf ipcache" |\
+            "bpf policy")
+            echo "list" ;;
+        "bpf")
+            echo "map ct endpoint ipcache policy" ;;
+        "bpf map")
+            echo "list dump" ;;
+        "lab")
+            echo "demo up status apply delete exec logs start stop down" ;;
+        "statedb")
+            echo "tables dump" ;;
+        "completion")
+            echo "bash zsh" ;;
+    esac
+}
+
+_ciliumpy_flags() {
+    case "$1" in
+        "" |\
+            "endpoint" |\
+            "identity" |\
+            "policy" |\
+            "node" |\
+            "bpf" |\
+            "bpf map" |\
+            "bpf ct" |\
+            "bpf endpoint" |\
+            "bpf ipcache" |\
+            "bpf policy" |\
+            "lab" |\
+            "lab demo" |\
+            "lab down" |\
+            "statedb" |\
+            "completion")
+            echo "--help -h" ;;
+        "status")
+            echo "--verbose -v --brief --wait --wait-duration --lab --node --output -o --help -h" ;;
+        "observe")
+            echo "--last --first --all --since --until --follow -f --input-file --verdict --type -t --pod --from-pod --to-pod --namespace -n --from-namespace --to-namespace --all-namespaces -A --label -l --from-label --to-label --identity --from-identity --to-identity --ip --from-ip --to-ip --port --from-port --to-port --workload --protocol --tcp-flags --ipv4 -4 --ipv6 -6 --traffic-direction --drop-reason-desc --node-name --uuid --allowlist --denylist --output -o --print-node-name --print-policy-names --ip-translation --no-ip-translation --numeric --time-format --color --lab --node --help -h" ;;
+        "monitor")
+            echo "--type -t --from --to --related-to --numeric -n --json -j --lab --node --help -h" ;;
+        "endpoint list")
+            echo "--namespace -n --labels -l --lab --node --output -o --help -h" ;;
+        "endpoint get" |\
+            "identity list" |\
+            "identity get" |\
+            "node list" |\
+            "bpf map list" |\
+            "bpf map dump" |\
+            "bpf endpoint list" |\
+            "bpf ipcache list" |\
+            "bpf policy list" |\
+            "statedb tables" |\
+            "statedb dump" |\
+            "version")
+            echo "--lab --node --output -o --help -h" ;;
+        "policy list" |\
+            "policy get")
+            echo "--namespace -n --lab --node --output -o --help -h" ;;
+        "bpf ct list")
+            echo "--time-diff -d --lab --node --output -o --help -h" ;;
+        "preflight")
+            echo "--output -o --help -h" ;;
+        "lab up")
+            echo "--file -f --help -h" ;;
+        "lab status")
+            echo "--lab --output -o --help -h" ;;
+        "lab apply")
+            echo "--file -f --no-wait --wait --timeout --lab --help -h" ;;
+        "lab delete")
+            echo "--file -f --namespace -n --no-wait --wait --lab --help -h" ;;
+        "lab exec" |\
+            "lab start" |\
+            "lab stop")
+            echo "--lab --help -h" ;;
+        "lab logs")
+            echo "--follow -f --lab --help -h" ;;
+    esac
+}
+
+_ciliumpy_value() {
+    case "$1:$2" in
+        "status:--wait-duration" |\
+            "status:--lab" |\
+            "status:--node" |\
+            "observe:--last" |\
+            "observe:--first" |\
+            "observe:--since" |\
+            "observe:--until" |\
+            "observe:--verdict" |\
+            "observe:--type" |\
+            "observe:-t" |\
+            "observe:--pod" |\
+            "observe:--from-pod" |\
+            "observe:--to-pod" |\
+            "observe:--namespace" |\
+            "observe:-n" |\
+            "observe:--from-namespace" |\
+            "observe:--to-namespace" |\
+            "observe:--label" |\
+            "observe:-l" |\
+            "observe:--from-label" |\
+            "observe:--to-label" |\
+            "observe:--identity" |\
+            "observe:--from-identity" |\
+            "observe:--to-identity" |\
+            "observe:--ip" |\
+            "observe:--from-ip" |\
+            "observe:--to-ip" |\
+            "observe:--port" |\
+            "observe:--from-port" |\
+            "observe:--to-port" |\
+            "observe:--workload" |\
+            "observe:--protocol" |\
+            "observe:--tcp-flags" |\
+            "observe:--traffic-direction" |\
+            "observe:--drop-reason-desc" |\
+            "observe:--node-name" |\
+            "observe:--uuid" |\
+            "observe:--allowlist" |\
+            "observe:--denylist" |\
+            "observe:--time-format" |\
+            "observe:--lab" |\
+            "observe:--node" |\
+            "monitor:--type" |\
+            "monitor:-t" |\
+            "monitor:--from" |\
+            "monitor:--to" |\
+            "monitor:--related-to" |\
+            "monitor:--lab" |\
+            "monitor:--node" |\
+            "endpoint list:--namespace" |\
+            "endpoint list:-n" |\
+            "endpoint list:--labels" |\
+            "endpoint list:-l" |\
+            "endpoint list:--lab" |\
+            "endpoint list:--node" |\
+            "endpoint get:--lab" |\
+            "endpoint get:--node" |\
+            "identity list:--lab" |\
+            "identity list:--node" |\
+            "identity get:--lab" |\
+            "identity get:--node" |\
+            "policy list:--namespace" |\
+            "policy list:-n" |\
+            "policy list:--lab" |\
+            "policy list:--node" |\
+            "policy get:--namespace" |\
+            "policy get:-n" |\
+            "policy get:--lab" |\
+            "policy get:--node" |\
+            "node list:--lab" |\
+            "node list:--node" |\
+            "bpf map list:--lab" |\
+            "bpf map list:--node" |\
+            "bpf map dump:--lab" |\
+            "bpf map dump:--node" |\
+            "bpf ct list:--lab" |\
+            "bpf ct list:--node" |\
+            "bpf endpoint list:--lab" |\
+            "bpf endpoint list:--node" |\
+            "bpf ipcache list:--lab" |\
+            "bpf ipcache list:--node" |\
+            "bpf policy list:--lab" |\
+            "bpf policy list:--node" |\
+            "lab status:--lab" |\
+            "lab apply:--timeout" |\
+            "lab apply:--lab" |\
+            "lab delete:--namespace" |\
+            "lab delete:-n" |\
+            "lab delete:--lab" |\
+            "lab exec:--lab" |\
+            "lab logs:--lab" |\
+            "lab start:--lab" |\
+            "lab stop:--lab" |\
+            "statedb tables:--lab" |\
+            "statedb tables:--node" |\
+            "statedb dump:--lab" |\
+            "statedb dump:--node" |\
+            "version:--lab" |\
+            "version:--node")
+            echo "any" ;;
+        "status:--output" |\
+            "status:-o" |\
+            "endpoint list:--output" |\
+            "endpoint list:-o" |\
+            "endpoint get:--output" |\
+            "endpoint get:-o" |\
+            "identity list:--output" |\
+            "identity list:-o" |\
+            "identity get:--output" |\
+            "identity get:-o" |\
+            "policy list:--output" |\
+            "policy list:-o" |\
+            "policy get:--output" |\
+            "policy get:-o" |\
+            "node list:--output" |\
+            "node list:-o" |\
+            "bpf map list:--output" |\
+            "bpf map list:-o" |\
+            "bpf map dump:--output" |\
+            "bpf map dump:-o" |\
+            "bpf ct list:--output" |\
+            "bpf ct list:-o" |\
+            "bpf endpoint list:--output" |\
+            "bpf endpoint list:-o" |\
+            "bpf ipcache list:--output" |\
+            "bpf ipcache list:-o" |\
+            "bpf policy list:--output" |\
+            "bpf policy list:-o" |\
+            "preflight:--output" |\
+            "preflight:-o" |\
+            "lab status:--output" |\
+            "lab status:-o" |\
+            "statedb tables:--output" |\
+            "statedb tables:-o" |\
+            "statedb dump:--output" |\
+            "statedb dump:-o" |\
+            "version:--output" |\
+            "version:-o")
+            echo "text wide json yaml jsonpath= name" ;;
+        "observe:--input-file" |\
+            "lab up:--file" |\
+            "lab up:-f")
+            echo "file" ;;
+        "observe:--output" |\
+            "observe:-o")
+            echo "compact dict json jsonpb table" ;;
+        "observe:--color")
+            echo "auto always never" ;;
+        "lab apply:--file" |\
+            "lab apply:-f" |\
+            "lab delete:--file" |\
+            "lab delete:-f")
+            echo "FILE DIR -" ;;
+    esac
+}
+
+complete -F _ciliumpy ciliumpy
