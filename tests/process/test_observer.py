@@ -317,7 +317,6 @@ def test_the_drop_that_a_user_looks_for(tmp_path: Path, node: Node) -> None:
     named = observe(tmp_path, "-t", "policy-verdict", "--print-policy-names", "--print-node-name")[0]
     start = "[default/n1]: shop/frontend-1:40000 (ID:1001) -> shop/api-1:8080 (ID:1002) "
     assert f"{start}policy-verdict:L3-L4 INGRESS ALLOWED BY api-from-frontend (CiliumNetworkPolicy)" in named
-    )
     assert observe(tmp_path, "-n", "nowhere") == ("", "")
     assert len(observe(tmp_path, "--last", "2", "--since", "876000h")[0].splitlines()) == 2
 
