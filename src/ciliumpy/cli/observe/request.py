@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.cli.observe import filters
@@ -73,24 +74,16 @@ def _split(name: str, text: str) -> list[str]:
 
 def moment(text: str, flag: str, now_ns: int) -> int:
     """Return the time that is meant, ns since 1970: a duration back from now, or a date."""
-    try:
+    with suppress(ValueError):
         return now_ns - int(parse_duration(text) * 1e9)
-    except ValueError:
-        pass
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    stamp = Timestamp()
+    with suppress(ValueError):
+        stamp.FromJsonString(text)  # RFC 3339, down to the nanosecond
+        return stamp.ToNanoseconds()
     for form in DATE_FORMS:
-        try:
-            when = datetime.strptime(text, form)  # noqa: DTZ007 - a date alone is UTC, set below
-        except ValueError:
-            continue
-        return _nanoseconds(when.replace(tzinfo=when.tzinfo or UTC))
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise refuse(
-            f'--{flag}: "{text}" is no time', "a duration like 5m, or a time like 2026-01-31T15:04:05Z"
-        ) from None
-    return _nanoseconds(when.replace(tzinfo=when.tzinfo or UTC))
-
-
-def _nanoseconds(when: datetime) -> int:
-    return int(when.timestamp()) * 1_000_000_000 + when.microsecond * 1000
+        with suppress(ValueError):
+            stamp.FromDatetime(datetime.strptime(text, form))  # noqa: DTZ007 - without a zone it is UTC
+            return stamp.ToNanoseconds()
+    raise refuse(f'--{flag}: "{text}" is no time', "a duration like 5m, or a time like 2026-01-31T15:04:05Z")
