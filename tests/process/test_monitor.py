@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ciliumpy monitor` against the real admin API and the real pipeline, over rings without a kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ciliumpy.api.admin import AdminContext
+from ciliumpy.api.admin_server import serve
+from ciliumpy.flows.pipeline import FlowPipeline
+from ciliumpy.kit.clock import SystemClock
+from tests.unit.flows import events
+from tests.unit.flows.events import AGGREGATE, API_IP, DEFAULT_DENIED, DROP, VISITOR, VISITOR_IP, event
+from tests.unit.flows.rings import Loss, Rings
+
+DENIED = event(
+    DROP,
+    VISITOR_IP,
+    API_IP,
+    src_identity=VISITOR,
+    src_endpoint=0,
+    reason=133,
+    ingress=(0, 0, 0, DEFAULT_DENIED),
+    file=7,
+    line=12,
+)
+DENIED_LINE = (
+    "xx drop (Policy denied) flow 0x0 to endpoint 6, ifindex lxc000000000005, file policy.h:12, , "
+    "identity 1003->1002: 10.244.1.9:40000 -> 10.244.0.6:8080 tcp SYN\n"
+)
+
+
+class Agent:
+    """The parts of an agent that a monitor talks to. `asked` is set when somebody listens."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.rings = Rings()
+        self.asked = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        said = {"node": name, "lab": "demo", "adminSocket": str(folder / "agent.sock")}
+        asyncio.run_coroutine_threadsafe(self._start(folder / "agent.sock"), self._loop).result(10)
+        (folder / "agent.json").write_text(json.dumps(said))
+
+    async def _start(self, path: Path) -> None:
+        self.pipeline = FlowPipeline(self.rings, events.cluster(), SystemClock())
+        listening = asyncio.Event()
+
+        async def monitor(types):
+            stream = self.pipeline.monitor(types)
+            self._loop.call_later(0, self.asked.set)
+            async for record in stream:
+                yield record
+
+        rings = {"monitor": {"cpus": 2, "rings": 2, "ringBytes": 1048576}, "state": "ok"}
+        context = AdminContext(events.cluster(), lambda: rings, dict, monitor)
+        self._jobs = [
+            asyncio.ensure_future(self.pipeline.run()),
+            asyncio.ensure_future(serve(context, path, listening.set)),
+        ]
+        await listening.wait()
+
+    def close(self) -> None:
+        async def end() -> None:
+            for job in self._jobs:
+                job.cancel()
+            await asyncio.gather(*self._jobs, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        self.rings.close()
+
+
+@contextmanager
+def agents(run_dir: Path, *names: str) -> Iterator[list[Agent]]:
+    running: list[Agent] = []
+    try:
+        for name in names:
+            agent = Agent(name, run_dir / "labs/demo" / name)
+            running.append(agent)
+        spec = {"name": "demo", "nodes": [{"name": name} for name in names]}
+        (run_dir / "labs/demo/lab.json").write_text(json.dumps(spec))
+        yield running
+    finally:
+        for agent in running:
+            agent.close()
+
+
+@contextmanager
+def monitor(run_dir: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ciliumpy.cli", "monitor", *arguments],
+        env={**os.environ, "CILIUMPY_RUN_DIR": str(run_dir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def interrupted(child: subprocess.Popen[str]) -> tuple[str, str]:
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=10)
+    assert child.returncode == 130
+    return out, err
+
+
+def test_events_as_cilium_prints_them(tmp_path: Path) -> None:
+    with agents(tmp_path, "n1") as (agent,), monitor(tmp_path, "--type", "drop") as child:
+        assert agent.asked.wait(10)
+        agent.rings.put(event(AGGREGATE), DENIED, losses=[Loss(1, 1, 15, 999)])
+        assert child.stdout is not None
+        assert child.stdout.readline() == "CPU 01: Lost 15 events\n"
+        assert child.stdout.readline() == DENIED_LINE
+        out, err = interrupted(child)
+        assert out == ""
+        assert err.startswith("Listening for events on 2 CPUs with 2x1048576 of shared memory\nPress Ctrl-C to quit\n")
+        assert "Traceback" not in err
+
+
+def test_all_nodes_with_their_names_and_as_json(tmp_path: Path) -> None:
+    with agents(tmp_path, "n1", "n2") as (one, two), monitor(tmp_path, "-j", "--to", "6") as child:
+        assert one.asked.wait(10)
+        assert two.asked.wait(10)
+        two.rings.put(event(AGGREGATE, dst_endpoint=5), DENIED)
+        assert child.stdout is not None
+        record = json.loads(child.stdout.readline())
+        assert (record["node"], record["type"], record["reason"], record["dstID"]) == ("n2", "drop", "Policy denied", 6)
+        assert record["summary"]["l3"] == {"src": VISITOR_IP, "dst": API_IP}
+        interrupted(child)
+    # Both agents are gone: the streams end, and who was listening is told.
+
+
+def test_an_agent_that_goes_is_told(tmp_path: Path) -> None:
+    with agents(tmp_path, "n1") as (agent,):
+        with monitor(tmp_path) as child:
+            assert agent.asked.wait(10)
+            agent.close()
+            _, err = child.communicate(timeout=10)
+            assert child.returncode == 1
+            assert "Error: node n1:" in err
+            assert "Traceback" not in err
+        agent.close = lambda: None  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--type", "drops"], "Error: there is no event type 'drops'"),
+        (["--lab", "other"], "Error: there is no lab 'other'"),
+    ],
+)
+def test_mistakes(tmp_path: Path, arguments: list[str], words: str) -> None:
+    with monitor(tmp_path, *arguments) as child:
+        out, err = child.communicate(timeout=10)
+    assert (child.returncode, out) == (2, "")
+    assert err.startswith(words)
