@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import typer
 
+from ciliumpy.cli.terminal import printable
 from ciliumpy.kit.errors import CiliumpyError
 
 API_VERSION = "ciliumpy/v1"
@@ -98,7 +99,7 @@ def finish(errors: Sequence[Problem]) -> None:
     if errors:
         sys.stdout.flush()
         for error in errors:
-            sys.stderr.write(f"Error: node {error.node}: {error.message}\n")
+            sys.stderr.write(f"Error: node {error.node}: {printable(error.message)}\n")
         raise typer.Exit(1)
 
 
@@ -171,6 +172,5 @@ def lines(value: object) -> list[str]:
     """Return the lines of a cell."""
     if value is None:
         return [""]
-    if isinstance(value, list | tuple):
-        return [str(part) for part in value] or [""]
-    return [str(value)]
+    parts = value if isinstance(value, list | tuple) else [value]
+    return [printable(line) for part in parts for line in str(part).split("\n")] or [""]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ciliumpy.cli.output import Column, Item, Problem, description, table
+from ciliumpy.cli.terminal import printable
 from ciliumpy.kit.units import format_bytes, format_duration
 
 WORDS = {"ok": "Ok", "degraded": "Degraded", "starting": "Starting", "stopped": "Stopped"}
@@ -20,12 +21,15 @@ def word(state: str) -> str:
 def brief(agents: Sequence[Item], errors: Sequence[Problem]) -> str:
     """Return `OK`, or `error in COMPONENT: MESSAGE` for the first thing that is wrong."""
     for error in errors:
-        return f"error in {error.node}: {error.message}"
+        return one_line(f"error in {error.node}: {error.message}")
     for agent in agents:
         if agent["state"] != "ok":
-            what = list(problems([agent]))
-            return f"error in {agent['node']}: {what[0] if what else agent['state']}"
+            return one_line(f"error in {agent['node']}: {next(iter(complaints(agent)), agent['state'])}")
     return "OK"
+
+
+def one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def text(agents: Sequence[Item], *, verbose: bool, asked: int) -> str:
@@ -156,7 +160,7 @@ def problems(agents: Iterable[Item]) -> Iterable[str]:
         for line in complaints(agent):
             seen.setdefault(line, []).append(agent["node"])
     for line, nodes in seen.items():
-        yield f"{', '.join(nodes)}: {line}"
+        yield printable(f"{', '.join(nodes)}: {line}")
 
 
 def complaints(agent: Item) -> Iterable[str]:

@@ -116,3 +116,9 @@ def test_unknown_formats_are_asked_wrongly(output: str) -> None:
     with pytest.raises(CiliumpyError) as refused:
         parse_format(output)
     assert refused.value.exit_code == 2
+
+
+def test_nothing_that_is_printed_drives_the_terminal() -> None:
+    hostile = [{"a": "x\x1b[31m\x07\x9b2J\ny"}]
+    text = table([Column("A", lambda i: i["a"])], hostile)
+    assert text == "A\nx\\x1b[31m\\x07\\x9b2J\ny\n"
