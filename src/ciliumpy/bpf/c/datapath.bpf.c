@@ -18,15 +18,15 @@
 /* Only these are judged again whatever the row says, or have none. */
 static __always_inline bool replayable(const struct packet *p)
 {
-	return (p->kind == KIND_PORTS || p->kind == KIND_ECHO) && !p->fragment && !bare_syn(p);
+	return KIND_HAS_ROW(p->kind) && !p->fragment && !bare_syn(p);
 }
 
-static __always_inline int forward(struct __sk_buff *skb, struct packet *p, const int family, const __u32 hook)
+static __always_inline int forward(struct __sk_buff *skb, struct packet *p, const int family)
 {
 	int verdict;
 
 	if (replayable(p)) {
-		verdict = replay(skb, p, family, hook);
+		verdict = family == IPV4 ? replay4(skb, p) : replay6(skb, p);
 		if (verdict != NOT_REPLAYED)
 			return verdict;
 	}
@@ -60,7 +60,7 @@ static __always_inline int pod_packet(struct __sk_buff *skb, struct packet *p, c
 		if (addr_is_link_local6(&p->saddr))
 			return drop(p, REFUSE(p, FILE_POD, DROP_INVALID_SOURCE));
 	}
-	return forward(skb, p, family, HOOK_POD);
+	return forward(skb, p, family);
 }
 
 SEC("tc")
@@ -91,7 +91,7 @@ static __always_inline int overlay_packet(struct __sk_buff *skb, struct packet *
 		return drop(p, reason);
 	if (family == IPV6 && is_neighbour_talk(p))
 		return drop_silently(p, DROP_FORBIDDEN_ICMP6);
-	return forward(skb, p, family, HOOK_OVERLAY);
+	return forward(skb, p, family);
 }
 
 SEC("tc")
@@ -117,7 +117,7 @@ static __always_inline int host_packet(struct __sk_buff *skb, struct packet *p, 
 		return drop_silently(p, DROP_FORBIDDEN_ICMP6);
 	if (addr_is_multicast(&p->daddr, family))
 		return drop_silently(p, DROP_UNKNOWN_TARGET);
-	return reason ? drop(p, reason) : forward(skb, p, family, HOOK_HOST);
+	return reason ? drop(p, reason) : forward(skb, p, family);
 }
 
 SEC("tc")
@@ -153,7 +153,7 @@ static __always_inline int netdev_packet(struct __sk_buff *skb, struct packet *p
 			return drop(p, reason);
 		p->kind = KIND_LONE;
 	}
-	return forward(skb, p, family, HOOK_NETDEV);
+	return forward(skb, p, family);
 }
 
 SEC("tc")

@@ -6,6 +6,7 @@
 #include "maps.h"
 #include "packet.h"
 
+#define MAX_CPUS 8192
 #define RECORD_BYTES 128 /* an event with the ring's header */
 
 static __always_inline void count_metric(__u32 reason, __u32 direction, __u64 bytes)
@@ -34,21 +35,36 @@ static __always_inline void count_flow(__u32 index, __u32 flow, __u32 way, __u64
 	counter->bytes[way & 1] += bytes;
 }
 
-/* Sums over all CPUs; some are being written meanwhile, which costs a packet of exactness. */
+struct flow_sum {
+	struct flow_counter total;
+	__u32 index;
+};
+
+static long add_cpu(__u32 cpu, struct flow_sum *sum)
+{
+	struct flow_counter *counter = bpf_map_lookup_percpu_elem(&cp_counter_v1, &sum->index, cpu);
+
+	if (!counter)
+		return 1; /* no more CPUs */
+	if (counter->flow == sum->total.flow) {
+		sum->total.packets[0] += counter->packets[0];
+		sum->total.packets[1] += counter->packets[1];
+		sum->total.bytes[0] += counter->bytes[0];
+		sum->total.bytes[1] += counter->bytes[1];
+	}
+	return 0;
+}
+
+/* Over all CPUs. Some are being written meanwhile, which costs a packet of exactness. */
 static __always_inline void sum_flow(struct event *e, __u32 index, __u32 flow)
 {
-	for (__u32 cpu = 0; cpu < 512; cpu++) {
-		struct flow_counter *counter = bpf_map_lookup_percpu_elem(&cp_counter_v1, &index, cpu);
+	struct flow_sum sum = { .index = index, .total.flow = flow };
 
-		if (!counter)
-			break;
-		if (counter->flow != flow)
-			continue;
-		e->packets[0] += counter->packets[0];
-		e->packets[1] += counter->packets[1];
-		e->bytes[0] += counter->bytes[0];
-		e->bytes[1] += counter->bytes[1];
-	}
+	bpf_loop(MAX_CPUS, add_cpu, &sum, 0);
+	e->packets[0] = sum.total.packets[0];
+	e->packets[1] = sum.total.packets[1];
+	e->bytes[0] = sum.total.bytes[0];
+	e->bytes[1] = sum.total.bytes[1];
 }
 
 /* Takes one drop event's worth of credit from this CPU's bucket. */

@@ -19,6 +19,9 @@
 
 #include "layout.h"
 
+#define ENOENT 2
+#define EEXIST 17
+
 #define IPV4 4
 #define IPV6 6
 
@@ -87,6 +90,8 @@ enum packet_kind {
 	KIND_LONE = 2,	       /* other ICMP: judged each time */
 	KIND_ERROR = 3,	       /* ICMP error: belongs to the flow whose packet it carries */
 };
+
+#define KIND_HAS_ROW(kind) ((kind) <= KIND_ECHO)
 
 union ct_key {
 	struct ct4_key v4;

@@ -209,7 +209,7 @@ static __always_inline int parse_ipv6(struct packet *p, void *data, void *end)
 	return skip_extensions(p, data, end);
 }
 
-static __always_inline int parse(struct __sk_buff *skb, struct packet *p, const int family)
+static __always_inline int parse_any(struct __sk_buff *skb, struct packet *p, const int family)
 {
 	void *data, *end;
 	__u32 linear = skb->data_end - skb->data;
@@ -219,4 +219,20 @@ static __always_inline int parse(struct __sk_buff *skb, struct packet *p, const 
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	return family == IPV4 ? parse_ipv4(p, data, end) : parse_ipv6(p, data, end);
+}
+
+/* Functions of their own, so that the verifier walks them once and not once for every way through them. */
+__attribute__((noinline)) int parse_frame4(struct __sk_buff *skb, struct packet *p)
+{
+	return p ? parse_any(skb, p, IPV4) : DROP_INVALID;
+}
+
+__attribute__((noinline)) int parse_frame6(struct __sk_buff *skb, struct packet *p)
+{
+	return p ? parse_any(skb, p, IPV6) : DROP_INVALID;
+}
+
+static __always_inline int parse(struct __sk_buff *skb, struct packet *p, const int family)
+{
+	return family == IPV4 ? parse_frame4(skb, p) : parse_frame6(skb, p);
 }

@@ -18,14 +18,14 @@ static __always_inline bool same_generation(__u32 slot, __u32 generation)
 }
 
 /* Does this direction still come from where it was judged to come from? */
-static __always_inline bool source_holds(const struct packet *p, const struct ct_half *half, const __u32 hook)
+static __always_inline bool source_holds(const struct packet *p, const struct ct_half *half)
 {
-	if (half->source != hook)
+	if (half->source != p->hook)
 		return false;
-	if (hook == HOOK_POD)
+	if (p->hook == HOOK_POD)
 		return half->from_pod.ifindex == p->ifindex &&
 		       same_generation(half->source_slot, half->from_pod.generation);
-	if (hook == HOOK_OVERLAY)
+	if (p->hook == HOOK_OVERLAY)
 		return half->from_tunnel.vni == p->vni && addr_equal(&half->from_tunnel.outer, &p->outer);
 	return true;
 }
@@ -45,7 +45,7 @@ static __always_inline void report(struct packet *p, const struct ct_row *row, c
 	event_send(p, event, 0);
 }
 
-static __always_inline int replay(struct __sk_buff *skb, struct packet *p, const int family, const __u32 hook)
+static __always_inline int repeat(struct __sk_buff *skb, struct packet *p, const int family)
 {
 	struct ct_row *row = bpf_map_lookup_elem(ct_map(family), &p->key);
 	__u32 now = ct_now(), way, expires, event, counter, flow;
@@ -69,7 +69,7 @@ static __always_inline int replay(struct __sk_buff *skb, struct packet *p, const
 	if ((READ_ONCE(row->tag) ^ nonce) != ct_hash(&p->key, family))
 		return NOT_REPLAYED;
 
-	if (ct_expired(expires, now) || half.verdict != CT_ALLOWED || !source_holds(p, &half, hook))
+	if (ct_expired(expires, now) || half.verdict != CT_ALLOWED || !source_holds(p, &half))
 		return NOT_REPLAYED;
 	if (!half.epoch || half.epoch != epoch_sum(half.source_slot, half.target_slot))
 		return NOT_REPLAYED;
@@ -83,4 +83,14 @@ static __always_inline int replay(struct __sk_buff *skb, struct packet *p, const
 	if (event)
 		report(p, row, &half, way, event);
 	return deliver(skb, p, &half, family);
+}
+
+__attribute__((noinline)) int replay4(struct __sk_buff *skb, struct packet *p)
+{
+	return p ? repeat(skb, p, IPV4) : TC_ACT_SHOT;
+}
+
+__attribute__((noinline)) int replay6(struct __sk_buff *skb, struct packet *p)
+{
+	return p ? repeat(skb, p, IPV6) : TC_ACT_SHOT;
 }

@@ -92,54 +92,44 @@ static __always_inline bool makes_a_row(const struct packet *p, const int family
 	return p->kind == KIND_PORTS && !(p->tcp_flags & (TCP_FIN | TCP_RST));
 }
 
-/* A new flow: both legs asked, a row of its own. `flags`: how the row is to be written. */
-static __always_inline int first(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s, __u32 now,
-				 __u64 flags)
+/* A new flow, allowed: a row of its own. `flags`: how it is to be written. Gives 0 or a drop reason. */
+static __always_inline int open_flow(struct packet *p, const int family, struct scratch *s, __u32 now, __u64 flags)
 {
 	struct ct_row *row = &s->row;
-	int reason = judge_packet(p);
 	long rc;
 
-	if (p->kind == KIND_ERROR || (p->protocol == IPPROTO_TCP && !bare_syn(p)) ||
-	    (p->kind == KIND_ECHO && p->sport != ICMP_ECHO_REQUEST(family)))
-		p->flags |= EVENT_REPLY_UNKNOWN;
-	if (reason)
-		return drop(p, reason);
-	AT_JUDGED(p);
-	p->flags |= target_flag(s->half.target);
-	p->counter = 0;
-	p->flow = 0;
-	if (makes_a_row(p, family)) {
-		__builtin_memset(row, 0, sizeof(*row));
-		row->half[0] = s->half;
-		mirror(&row->half[1], &s->half);
-		row->egress = p->egress;
-		row->ingress = p->ingress;
-		row->src_identity = p->src_identity;
-		row->dst_identity = p->dst_identity;
-		row->origin = p->direction;
-		row->protocol = p->protocol;
-		row->created = now;
-		row->reported[1] = now - cfg_report_interval; /* its first packet is told at once */
-		ct_touch(row, p, 0, now);
-		rc = ct_write(p, row, family, flags);
-		if (rc && rc != -17 && rc != -2) /* another CPU was first, or the old row went meanwhile */
-			return drop(p, REFUSE(p, FILE_SLOW, DROP_CT_CREATE_FAILED));
-		count_flow(row->counter, row->flow, 0, p->length);
+	if (!makes_a_row(p, family)) {
+		p->counter = 0;
+		if (p->kind != KIND_PORTS) /* what is left of TCP after its end is no news */
+			event_send(p, EVENT_FLOW, 0);
+		return 0;
 	}
-	if (p->kind != KIND_PORTS || makes_a_row(p, family))
-		event_send(p, EVENT_FLOW, 0);
-	return deliver(skb, p, &s->half, family);
+	__builtin_memset(row, 0, sizeof(*row));
+	row->half[0] = s->half;
+	mirror(&row->half[1], &s->half);
+	row->egress = p->egress;
+	row->ingress = p->ingress;
+	row->src_identity = p->src_identity;
+	row->dst_identity = p->dst_identity;
+	row->origin = p->direction;
+	row->protocol = p->protocol;
+	row->created = now;
+	row->reported[1] = now - cfg_report_interval; /* the first answer is told at once */
+	ct_touch(row, p, 0, now);
+	rc = ct_write(p, row, family, flags);
+	if (rc && rc != -EEXIST && rc != -ENOENT) /* another CPU was first, or the old row went meanwhile */
+		return REFUSE(p, FILE_SLOW, DROP_CT_CREATE_FAILED);
+	count_flow(row->counter, row->flow, 0, p->length);
+	event_send(p, EVENT_FLOW, 0);
+	return 0;
 }
 
 /* One more packet of a flow whose row stands: this direction's half is written anew, the other stays as it was read. */
-static __always_inline int again(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s, __u32 now,
-				 __u32 way)
+static __always_inline void renew_flow(struct packet *p, const int family, struct scratch *s, __u32 now, __u32 way)
 {
 	struct ct_row *row = &s->row;
 	__u32 event;
 
-	AT_JUDGED(p);
 	*row = s->old;
 	if (way) {
 		row->half[1] = s->half;
@@ -159,7 +149,6 @@ static __always_inline int again(struct __sk_buff *skb, struct packet *p, const 
 	event = ct_touch(row, p, way, now);
 	ct_write(p, row, family, BPF_EXIST);
 	count_flow(row->counter, row->flow, way, p->length);
-	p->flags |= target_flag(s->half.target);
 	if (event) {
 		p->egress = row->egress;
 		p->ingress = row->ingress;
@@ -167,15 +156,57 @@ static __always_inline int again(struct __sk_buff *skb, struct packet *p, const 
 		p->flow = row->flow;
 		event_send(p, event, 0);
 	}
-	return deliver(skb, p, &s->half, family);
+}
+
+/* What nobody knows the direction of when there is no row. */
+static __always_inline bool may_be_a_reply(const struct packet *p, const int family)
+{
+	return p->kind == KIND_ERROR || (p->protocol == IPPROTO_TCP && !bare_syn(p)) ||
+	       (p->kind == KIND_ECHO && p->sport != ICMP_ECHO_REQUEST(family));
+}
+
+/* The verdict on a packet whose ends are resolved, and what of it goes into the row. Gives 0 or a drop reason. */
+static __always_inline int judge_and_keep(struct packet *p, const int family, struct scratch *s, __u32 now)
+{
+	int found = KIND_HAS_ROW(p->kind) ? find(p, family, &s->old, now) : 0;
+	__u64 flags = found ? BPF_EXIST : BPF_NOEXIST;
+	bool fresh = true;
+	__u32 way = 0;
+	int reason;
+
+	if (found == 2) {
+		way = p->direction != s->old.origin;
+		fresh = bare_syn(p) && (way || ct_closing(s->old.seen));
+		if (way && !fresh && !original_stands(p, &s->old, &s->half) && judge_original(p, family, &s->old)) {
+			ct_delete(p, family); /* what it answers is denied now: it stands for itself */
+			flags = BPF_NOEXIST;
+			fresh = true;
+		}
+	}
+	if (fresh && may_be_a_reply(p, family))
+		p->flags |= EVENT_REPLY_UNKNOWN;
+	if (fresh || !way) {
+		reason = judge_packet(p);
+		if (reason) {
+			if (!fresh)
+				ct_delete(p, family);
+			return reason;
+		}
+	}
+	AT_JUDGED(p);
+	p->flags |= target_flag(s->half.target);
+	if (fresh)
+		return open_flow(p, family, s, now, flags);
+	renew_flow(p, family, s, now, way);
+	return 0;
 }
 
 static __always_inline int decide(struct __sk_buff *skb, struct packet *p, const int family)
 {
 	struct scratch *s = bpf_map_lookup_elem(&cp_scratch_v1, &zero);
-	__u32 now = ct_now(), way = 0;
+	__u32 now = ct_now();
 	__u64 global = global_epoch();
-	int reason, found = 0;
+	int reason;
 
 	if (!s)
 		return TC_ACT_SHOT;
@@ -184,38 +215,14 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *p, const
 	reason = resolve_source(p, family, &s->half);
 	if (!reason)
 		reason = resolve_target(skb, p, family, s);
-	if (reason)
-		return drop(p, reason);
-	if (s->half.target == TARGET_NONE)
+	if (!reason && s->half.target == TARGET_NONE)
 		return TC_ACT_OK;
 	s->half.verdict = CT_ALLOWED;
 	if (!global) /* nobody has said yet that the tables are whole */
 		s->half.epoch = 0;
-
-	if (p->kind == KIND_ERROR && is_related(skb, p, family, s, now)) {
-		p->flags |= target_flag(s->half.target);
-		return deliver(skb, p, &s->half, family);
-	}
-	if (p->kind == KIND_PORTS || p->kind == KIND_ECHO)
-		found = find(p, family, &s->old, now);
-	if (found != 2)
-		return first(skb, p, family, s, now, found ? BPF_EXIST : BPF_NOEXIST);
-
-	way = p->direction != s->old.origin;
-	if (bare_syn(p) && (way || ct_closing(s->old.seen)))
-		return first(skb, p, family, s, now, BPF_EXIST);
-	if (way) {
-		if (original_stands(p, &s->old, &s->half) || !judge_original(p, family, &s->old))
-			return again(skb, p, family, s, now, way);
-		ct_delete(p, family);
-		return first(skb, p, family, s, now, BPF_NOEXIST);
-	}
-	reason = judge_packet(p);
-	if (reason) {
-		ct_delete(p, family);
-		return drop(p, reason);
-	}
-	return again(skb, p, family, s, now, way);
+	if (!reason && !(p->kind == KIND_ERROR && is_related(skb, p, family, s, now)))
+		reason = judge_and_keep(p, family, s, now);
+	return reason ? drop(p, reason) : deliver(skb, p, &s->half, family);
 }
 
 __attribute__((noinline)) int slow_path4(struct __sk_buff *skb, struct packet *p)
