@@ -66,7 +66,7 @@ class _Places:
     @cached_property
     def marks(self) -> dict[Path, tuple[int, int]]:
         marks: dict[Path, tuple[int, int]] = {}
-        with suppress(DocumentError):  # JSON that is not YAML: indented by tabs
+        with suppress(DocumentError):  # JSON that is not YAML: it escapes surrogates
             _Reader(self._text, (self._index, marks)).read()
         return marks
 

@@ -129,15 +129,23 @@ class _Session:
 
     async def _in_slices(self, paths: Iterator[str]) -> AsyncIterator[Batch]:
         reads: list[Read] = []
+        lost: Exception | None = None
         began = time.monotonic()
-        for path in paths:
-            if path:
-                reads.extend(await self._read(path))
-            if time.monotonic() - began > SLICE_S:
+        try:
+            for path in paths:
+                if path:
+                    reads.extend(await self._read(path))
+                if time.monotonic() - began > SLICE_S:
+                    yield self._batch(reads)
+                    reads = []
+                    await asyncio.sleep(0)
+                    began = time.monotonic()
+        except (_RereadError, CiliumpyError, OSError) as error:
+            lost = error
+        if lost is not None:
+            if reads:  # they count as given: give them before the folder is given up
                 yield self._batch(reads)
-                reads = []
-                await asyncio.sleep(0)
-                began = time.monotonic()
+            raise lost
         synced = self._settled and self._look_at > 0
         if reads or (synced and not self._watch._synced):
             yield self._batch(reads, synced=synced)
@@ -282,10 +290,11 @@ class _Session:
     def _readable_again(self) -> Iterator[str]:
         """What could not be read, and nothing tells when it can."""
         for path in sorted(self._watch._unreadable):
+            folder = os.path.isdir(path)
             if not os.path.lexists(path):
                 yield path
-            elif os.access(path, os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK):
-                if os.path.isdir(path):
+            elif os.access(path, os.R_OK | os.X_OK if folder else os.R_OK, effective_ids=True):
+                if folder:
                     raise _RereadError
                 yield path
 
