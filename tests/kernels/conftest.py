@@ -6,15 +6,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from ciliumpy.bpf import build
 from tests.kernels import guest, kernels
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SERIES = ("6.12",)
 TIMEOUT_S = 600
@@ -22,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Outcome(NamedTuple):
-    """`loaded`: object -> program -> [instructions verified, instructions in the kernel]; empty if it came not so far."""
+    """`loaded`: object -> program -> [instructions verified, and in the kernel]; empty if it came not so far."""
 
     release: str
     code: int | None
@@ -31,7 +28,7 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture(scope="session", params=SERIES)
-def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
+def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """What happened in the guest."""
     try:
         kernel = kernels.fetch(request.param)
@@ -42,7 +39,7 @@ def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip(f"Linux {request.param} under qemu: {error}")
     first, _, rest = run.output.partition("\n")
     loaded = json.loads(first) if first.startswith("{") else {}
-    yield Outcome(kernel.release, run.code, loaded, rest if loaded else run.output)
+    return Outcome(kernel.release, run.code, loaded, rest if loaded else run.output)
 
 
 def _test_objects(folder: Path) -> Path:

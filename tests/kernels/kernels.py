@@ -52,7 +52,7 @@ def fetch(series: str) -> Kernel:
     release = package.removeprefix("linux-image-")
     home = CACHE / release
     if not (home / "order").exists():
-        _unpack(package, release, home, options)
+        _unpack(series, package, home, options)
     return Kernel(series, release, home / "vmlinux", home, tuple((home / "order").read_text().split()))
 
 
@@ -77,19 +77,19 @@ def _own_lists(series: str) -> list[str]:
         "Dir::State::lists": home,
         "Dir::Etc::sourcelist": sources,
         "Dir::Etc::sourceparts": "-",
-        "Dir::Cache::pkgcache": CACHE / "pkgcache.bin",
-        "Dir::Cache::srcpkgcache": CACHE / "srcpkgcache.bin",
+        "Dir::Cache::pkgcache": "",
+        "Dir::Cache::srcpkgcache": "",
         "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",
     }
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
     done = subprocess.run(["apt-get", *options, "update"], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UnavailableError(f"apt-get update for Linux {series}: {done.stderr.strip().splitlines()[-1:]}")
+        raise UnavailableError(f"apt-get update for Linux {series} failed: {done.stderr.strip()[-200:]}")
     return options
 
 
-def _unpack(package: str, release: str, home: Path, options: list[str]) -> None:
+def _unpack(series: str, package: str, home: Path, options: list[str]) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
         scratch = Path(name)
@@ -104,9 +104,10 @@ def _unpack(package: str, release: str, home: Path, options: list[str]) -> None:
         ready.mkdir()
         (ready / "vmlinux").write_bytes(_elf(next((scratch / "tree/boot").glob("vmlinuz-*")).read_bytes()))
         tree = next(path for path in (scratch / "tree/lib/modules", scratch / "tree/usr/lib/modules") if path.exists())
-        order = _copy_modules(tree / release, ready)
+        order = _copy_modules(tree / home.name, ready)
         (ready / "order").write_text("\n".join(order) + "\n")
-        shutil.rmtree(home, ignore_errors=True)
+        for old in CACHE.glob(f"{series}.*"):
+            shutil.rmtree(old)
         ready.rename(home)
 
 

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import struct
-import subprocess
 
 import pytest
 
-from tests.kernels import guest, kernels
+from tests.kernels import kernels
 
 
 def test_a_signature_is_cut_off_a_module(tmp_path):
@@ -30,24 +29,8 @@ def test_modules_come_after_what_they_need(tmp_path):
     assert sorted(path.name for path in target.iterdir()) == ["other.ko", "udp_tunnel.ko", "vxlan.ko"]
 
 
-def test_the_archive_is_what_cpio_reads(tmp_path):
-    content = b"".join(
-        (
-            guest._cpio("folder", 0o040755, b""),
-            guest._cpio("folder/file", 0o100644, b"hello"),
-            guest._cpio("TRAILER!!!", 0, b""),
-        )
-    )
-    assert len(guest._cpio("abc", 0o100644, b"12345")) % 4 == 0
-    try:
-        listed = subprocess.run(["cpio", "-itv"], input=content, capture_output=True, check=True)
-    except FileNotFoundError:
-        pytest.skip("cpio is not installed")
-    assert b"folder/file" in listed.stdout
-
-
 def test_without_a_package_it_says_so(monkeypatch):
     monkeypatch.setattr(kernels, "_find", lambda *_: None)
     monkeypatch.setattr(kernels, "_own_lists", lambda _: [])
-    with pytest.raises(kernels.UnavailableError, match="no package of Linux 6.12 in apt's lists"):
+    with pytest.raises(kernels.UnavailableError, match=r"no package of Linux 6\.12 in apt's lists"):
         kernels.fetch("6.12")

@@ -89,11 +89,6 @@ def library() -> ctypes.CDLL:
     return lib
 
 
-def version() -> str:
-    lib = library()
-    return f"{lib.libbpf_major_version()}.{lib.libbpf_minor_version()}"
-
-
 class ObjectMap:
     """A map of an object that is open: what it will be like, until `load` creates it."""
 

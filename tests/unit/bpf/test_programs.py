@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ciliumpy.bpf.libbpf import version
+from ciliumpy.bpf import libbpf
 from ciliumpy.bpf.maps import Map
 from ciliumpy.bpf.programs import decisive_lines, load_object
 from ciliumpy.kit.errors import CiliumpyError
@@ -160,5 +160,25 @@ def test_when_a_pin_fails_those_before_it_are_removed(sample, pins, monkeypatch)
     (pins / "s_lpm_v1").rmdir()
 
 
-def test_libbpf_is_new_enough():
-    assert version() >= "1.0"
+class OldLibrary:
+    """What libbpf 0.8 says of itself."""
+
+    def __init__(self, *_, **__):
+        self.libbpf_major_version = lambda: 0
+        self.libbpf_minor_version = lambda: 8
+
+
+def test_a_libbpf_that_is_too_old_is_refused(monkeypatch):
+    monkeypatch.setattr(libbpf.ctypes, "CDLL", OldLibrary)
+    with pytest.raises(CiliumpyError, match=r"libbpf 0\.8 is too old, 1\.0 is needed"):
+        libbpf.library.__wrapped__()
+
+
+def test_without_libbpf_it_says_what_to_install(monkeypatch):
+    def missing(*_, **__):
+        raise OSError("cannot open shared object file")
+
+    monkeypatch.setattr(libbpf.ctypes, "CDLL", missing)
+    with pytest.raises(CiliumpyError) as refused:
+        libbpf.library.__wrapped__()
+    assert refused.value.hint == "install it: apt-get install libbpf1"
