@@ -38,6 +38,9 @@ UNKNOWN = 0
 INGRESS = 1
 EGRESS = 2
 
+# flow.policy_match_type
+NONE, L3_ONLY, L3_L4, L4_ONLY, ALL, L3_PROTO, PROTO_ONLY = range(7)
+
 # Which of the flows of one record a row is; the last four bits of the uuid's version byte.
 PART_EGRESS = 0
 PART_INGRESS = 1

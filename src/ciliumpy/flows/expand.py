@@ -2,7 +2,7 @@
 """One event record becomes the flows that Hubble's users know, for a whole block of records at once.
 
 - a new flow: a policy verdict for each leg that was judged here, then a trace event;
-- new TCP flags, the 5 s aggregate and a close by a packet: a trace event (a collected flow had no packet: none);
+- new TCP flags, the 5 s aggregate and a close: a trace event;
 - a drop: one dropped flow.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ciliumpy.flows import columns
-from ciliumpy.flows.columns import FLOW, Column, Mask, Rows
+from ciliumpy.flows.columns import FLOW, L3_ONLY, Column, Mask, Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 # enum event_type, event_flags, rule_verdict and hook of bpf/c/layout.h
 EVENT_FLOW, EVENT_DROP, EVENT_AGGREGATE, EVENT_CLOSE = 1, 2, 3, 4
 IPV6, REPLY, REPLY_UNKNOWN, TO_LOCAL, TO_OVERLAY, TO_HOST, TO_NETWORK, TO_PROXY = (1 << bit for bit in range(8))
-RULE_ALLOWED, RULE_DENIED, RULE_DEFAULT_DENIED, RULE_REDIRECTED = 2, 3, 4, 5
+RULE_NOT_ASKED, RULE_ALLOWED, RULE_DENIED, RULE_DEFAULT_DENIED, RULE_REDIRECTED = 0, 2, 3, 4, 5
+RULE_NO_POLICY, RULE_LOCALHOST = 7, 8
+JUDGED = (RULE_ALLOWED, RULE_REDIRECTED, RULE_LOCALHOST)  # and let through
 HOOK_POD = 1
 
 # Observation points, the datapath's numbers.
@@ -56,10 +58,9 @@ def expand(events: Rows, joined: Joined, wall_offset_ns: int) -> Rows:
     """
     kind = events["type"]
     egress, ingress = events["egress"]["verdict"], events["ingress"]["verdict"]
-    judged_out = (kind == EVENT_FLOW) & ((egress == RULE_ALLOWED) | (egress == RULE_REDIRECTED))
-    judged_in = (kind == EVENT_FLOW) & ((ingress == RULE_ALLOWED) | (ingress == RULE_REDIRECTED))
-    collected = (kind == EVENT_CLOSE) & (events["length"] == 0)
-    known = (kind >= EVENT_FLOW) & (kind <= EVENT_CLOSE) & ~collected
+    judged_out = (kind == EVENT_FLOW) & np.isin(egress, JUDGED)
+    judged_in = (kind == EVENT_FLOW) & np.isin(ingress, JUDGED)
+    known = (kind >= EVENT_FLOW) & (kind <= EVENT_CLOSE)
 
     parts = np.stack([judged_out, judged_in, known], axis=1)
     source, part = np.nonzero(parts)  # sorted by record, then part
@@ -97,7 +98,9 @@ def _verdicts(rows: Rows, event: Rows, part: NDArray[np.intp], joined: Joined, s
         redirected = event[leg]["verdict"][chosen] == RULE_REDIRECTED
         rows["verdict"][chosen] = np.where(redirected, columns.REDIRECTED, columns.FORWARDED)
         rows["direction"][chosen] = direction
-        rows["match"][chosen] = getattr(joined, f"{leg}_match")[source[chosen]]
+        # The host reaches its own pods for who it is.
+        localhost = event[leg]["verdict"][chosen] == RULE_LOCALHOST
+        rows["match"][chosen] = np.where(localhost, L3_ONLY, getattr(joined, f"{leg}_match")[source[chosen]])
         rows[f"{leg}_rules"][chosen] = getattr(joined, f"{leg}_rules")[source[chosen]]
     denied = (part == columns.PART_EVENT) & (event["type"] == EVENT_DROP)
     for leg in ("egress", "ingress"):
@@ -107,11 +110,11 @@ def _verdicts(rows: Rows, event: Rows, part: NDArray[np.intp], joined: Joined, s
 
 
 def denies(verdict: Column) -> Mask:
-    return np.isin(verdict, (RULE_DENIED, RULE_DEFAULT_DENIED))
+    return np.isin(verdict, (RULE_DENIED, RULE_DEFAULT_DENIED, RULE_NO_POLICY))
 
 
 def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:
-    """Fill dropped flows. The direction is that of the leg that denied, else of the pod the packet came from or met."""
+    """Fill dropped flows. The direction is that of the leg that denied, else a pod's own side until the other was asked."""
     some = event[chosen]
     rows["event_type"][chosen] = columns.DROP
     rows["verdict"][chosen] = columns.DROPPED
@@ -123,7 +126,7 @@ def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:
         [
             denies(some["ingress"]["verdict"]),
             denies(some["egress"]["verdict"]),
-            (some["hook"] == HOOK_POD) & (some["src_endpoint"] != 0),
+            (some["hook"] == HOOK_POD) & (some["ingress"]["verdict"] == RULE_NOT_ASKED),
             some["dst_endpoint"] != 0,
         ],
         [columns.INGRESS, columns.EGRESS, columns.EGRESS, columns.INGRESS],

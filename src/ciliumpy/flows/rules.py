@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ciliumpy.flows.columns import ALL, L3_L4, L3_ONLY, L3_PROTO, L4_ONLY, NONE, PROTO_ONLY
 from ciliumpy.flows.names import Names, PolicyName
 from ciliumpy.tables.enforcement import POLICY_SETS, PolicySet, PortClass
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 EVERYBODY = 0xFFFF
 KEPT = 4096  # classes of deleted sets that late records may still name
-
-# Policy match types of Hubble.
-NONE, L3_ONLY, L3_L4, L4_ONLY, ALL, L3_PROTO, PROTO_ONLY = range(7)
 
 RULE_KEY: np.dtype[Any] = np.dtype([("class_id", "u4"), ("bit", "u2"), ("level", "u1"), ("direction", "u1")])
 

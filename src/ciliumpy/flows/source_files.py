@@ -14,6 +14,8 @@ FILES = {
     7: "policy.h",
     8: "deliver.h",
     9: "icmp.h",
+    10: "resolve.h",
+    11: "slow.h",
 }
 
 

@@ -87,6 +87,16 @@ def test_an_unenforced_leg_has_no_verdict(flows):
     assert [f.event_type.type for f in flows(event(egress=(0, 0, 0, events.NOT_ENFORCED)))] == [4]
 
 
+def test_the_host_reaches_its_own_pods_for_who_it_is(flows):
+    verdict, _ = flows(event(src_identity=1, src_endpoint=0, ingress=(0, 0, 0, events.LOCALHOST)))
+    assert (verdict.event_type.type, verdict.policy_match_type, verdict.verdict) == (5, 1, flow_pb2.FORWARDED)
+
+
+def test_a_missing_policy_denies_where_it_is_missing(flows):
+    (flow,) = flows(event(DROP, reason=133, ingress=(0, 0, 0, events.NO_POLICY)))
+    assert flow.traffic_direction == flow_pb2.INGRESS
+
+
 @pytest.mark.parametrize(
     ("flags", "point", "direction"),
     [
@@ -151,9 +161,9 @@ def test_a_drop_at_the_sender_is_egress_and_of_nobody_unknown(flows):
     assert second.traffic_direction == flow_pb2.TRAFFIC_DIRECTION_UNKNOWN
 
 
-def test_a_collected_flow_had_no_packet_and_makes_no_flow(flows):
-    assert flows(event(CLOSE, length=0)) == []
-    assert len(flows(event(CLOSE, length=52, tcp_flags=1 | ACK))) == 1
+def test_a_close_is_a_trace_event(flows):
+    (flow,) = flows(event(CLOSE, tcp_flags=1 | ACK))
+    assert (flow.event_type.type, flow.Summary) == (4, "TCP Flags: ACK, FIN")
 
 
 def test_an_unknown_kind_of_record_makes_no_flow(flows):
