@@ -14,6 +14,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ciliumpy.client import target
 from ciliumpy.kit.clock import SystemClock
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab import hosts, manifests, records, schedule, spec, wire
@@ -45,7 +46,7 @@ class Controller:
         self._wake = asyncio.Event()
         self._stopping = False
         self._random = random.SystemRandom()
-        self._kubelet = Kubelet(place, [str(place.run), str(place.store)], self._wake.set)
+        self._kubelet = Kubelet(place, [str(target.run_dir()), str(place.store)], self._wake.set)
         self._hosts: dict[str, str] = {}
         self._routes: dict[str, tuple[str, str]] | None = None
         self._bindings: dict[tuple[str, str], str] = {}  # nodes of Pods that do not name one

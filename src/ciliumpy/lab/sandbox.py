@@ -52,7 +52,8 @@ def furnish(view: View) -> None:
     libc.set_readonly_recursive("/")
     for path in _WRITABLE:
         if Path(path).is_dir():
-            libc.mount(path, path, flags=libc.MS_BIND)
+            # Recursive, or it would show again what is covered below.
+            libc.mount(path, path, flags=libc.MS_BIND | libc.MS_REC)
             libc.mount("none", path, flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_NOSUID | libc.MS_NODEV)
     libc.mount("sysfs", "/sys", "sysfs", _QUIET | libc.MS_RDONLY)
     _dev()

@@ -9,7 +9,7 @@ import typer
 
 from ciliumpy.cli.options import Lab
 
-CONTEXT = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+CONTEXT = {"ignore_unknown_options": True}
 
 Pod = Annotated[str, typer.Argument(metavar="[NAMESPACE/]POD", help="A pod, or a Deployment: its first running pod.")]
 Command = Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARGUMENT...]", help="What to run.")]
@@ -26,5 +26,4 @@ def run(pod: Pod, command: Command, lab: Lab = None) -> None:
     where = place.only_lab(lab)
     record = records.find(where, pod)
     group = runtime.pod_cgroup(where, record.node, record.container_id)
-    words = command[1:] if command[0] == "--" and len(command) > 1 else command
-    raise typer.Exit(enter.run_in_pod(record.pid, group, record.hostname, words))
+    raise typer.Exit(enter.run_in_pod(record.pid, group, record.hostname, command))

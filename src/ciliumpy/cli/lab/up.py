@@ -10,9 +10,7 @@ import typer
 
 from ciliumpy.cli.lab.say import say
 
-Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="The name; else the file's, else `lab`.")
-]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The name; else the file's, else `lab`.")]
 File = Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="What the lab is made of (lab.yaml).")]
 
 
