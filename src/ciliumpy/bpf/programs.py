@@ -56,11 +56,6 @@ class Program:
         """Its instructions in the kernel."""
         return self.info.xlated_bytes // 8
 
-    def run_stats(self) -> tuple[int, int]:
-        """(ns, runs) since BPF statistics were switched on."""
-        info = sys.program_info(self.fd)
-        return info.run_time_ns, info.run_count
-
     def test_run(
         self, data: bytes, *, repeat: int = 1, ctx: bytes | None = None, data_out_size: int | None = None
     ) -> RunResult:
