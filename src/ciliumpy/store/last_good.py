@@ -84,7 +84,9 @@ class LastGood:
         self.save((), [key for key in known if key not in keys])
 
     def close(self) -> None:
-        self._db.close()
+        """Wait for whoever is at it, and end; nothing can be remembered after."""
+        with self._lock:
+            self._db.close()
 
     def _select(self, where: str, *values: str) -> Iterator[Remembered]:
         query = f"SELECT * FROM object WHERE {where} ORDER BY 1, 2, 3"  # noqa: S608 - own text

@@ -315,11 +315,11 @@ async def test_many_files_leave_the_loop_to_others(root: Path) -> None:
     async def count() -> None:
         nonlocal turns
         while True:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
             turns += 1
 
     counting = asyncio.get_running_loop().create_task(count())
     async with following(root) as told:
         assert len(told.files) == 2000
-        assert turns > 20
+        assert turns > 10
     counting.cancel()
