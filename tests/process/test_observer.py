@@ -175,6 +175,18 @@ def test_health_first_as_hubble_status_asks_it(channel: grpc.Channel) -> None:
     assert refusal.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+def test_health_is_watched_until_the_end(channel: grpc.Channel) -> None:
+    watch = channel.unary_stream(
+        "/grpc.health.v1.Health/Watch",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
+    for service, state in (("", "SERVING"), ("hubble.server.Observer", "SERVING"), ("other", "SERVICE_UNKNOWN")):
+        stream = watch(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        assert next(stream) == health_pb2.HealthCheckResponse(status=state)
+        stream.cancel()
+
+
 def test_status_nodes_and_namespaces(channel: grpc.Channel, node: Node) -> None:
     status, call = unary(
         channel,

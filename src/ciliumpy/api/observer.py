@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -115,6 +116,11 @@ class ObserverServer:
                     request_deserializer=health_pb2.HealthCheckRequest.FromString,
                     response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
                 ),
+                "Watch": grpc.unary_stream_rpc_method_handler(
+                    _health_watch,
+                    request_deserializer=health_pb2.HealthCheckRequest.FromString,
+                    response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
+                ),
             },
         )
 
@@ -221,3 +227,12 @@ async def _health_check(request: health_pb2.HealthCheckRequest, context: Context
     if request.service not in ("", SERVICE):
         await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {request.service!r}")
     return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+
+async def _health_watch(
+    request: health_pb2.HealthCheckRequest, _: Context
+) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    answer = health_pb2.HealthCheckResponse
+    known = request.service in ("", SERVICE)
+    yield answer(status=answer.SERVING if known else answer.SERVICE_UNKNOWN)
+    await asyncio.Event().wait()  # it stays so until the server or the client ends the call

@@ -114,7 +114,7 @@ def denies(verdict: Column) -> Mask:
 
 
 def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:
-    """Fill dropped flows. The direction is that of the leg that denied, else a pod's own side until the other was asked."""
+    """Fill dropped flows. The direction is of the leg that denied, else a pod's own until the other side was asked."""
     some = event[chosen]
     rows["event_type"][chosen] = columns.DROP
     rows["verdict"][chosen] = columns.DROPPED

@@ -62,7 +62,7 @@ class FlowMatcher:
         return passed
 
     def _filter(self, wanted: flow_pb2.FlowFilter) -> list[Test]:
-        check(wanted)
+        patterns.check(wanted)
         tests: list[Test] = []
         if wanted.uuid:
             tests.append(_uuid(wanted.uuid))
@@ -171,36 +171,6 @@ NEVER_SET = (
     "trace_id",
     "ip_trace_id",
 )
-L7 = 129
-
-
-def check(wanted: flow_pb2.FlowFilter) -> None:
-    """Refuse what no flow could be asked for, also in the fields that our rows never carry."""
-    if wanted.experimental.cel_expression:
-        raise patterns.refuse("the filter field experimental.cel_expression is not supported")
-    for side in ("source", "destination"):
-        if texts := getattr(wanted, f"{side}_fqdn"):
-            patterns.fqdn_patterns(texts, f"{side} fqdn")
-        for text in getattr(wanted, f"{side}_service"):
-            patterns.name_pattern(text)
-        if "" in getattr(wanted, f"{side}_cluster_name"):
-            raise patterns.refuse("invalid cluster name filter: the name must not be empty")
-    for text in wanted.source_ip_xlated:
-        patterns.address_pattern(text)
-    patterns.regexps(wanted.dns_query, "DNS query")
-    for text in wanted.http_status_code:
-        patterns.http_status(text)
-    patterns.regexps(wanted.http_path, "http path")
-    patterns.regexps(wanted.http_url, "http url")
-    for name, text in (
-        ("http_status_code", "http status code"),
-        ("http_method", "http method"),
-        ("http_path", "http path"),
-        ("http_url", "http url"),
-        ("http_header", "http header"),
-    ):
-        if getattr(wanted, name) and wanted.event_type and all(each.type != L7 for each in wanted.event_type):
-            raise patterns.refuse(f"filtering by {text} requires the event type filter to only match 'l7' events")
 
 
 def _all(tests: Sequence[Test], rows: Rows) -> Mask:

@@ -116,8 +116,8 @@ class History:
             try:
                 await waiter
             finally:
-                if not waiter.done():
-                    waiter.cancel()
+                if waiter in self._waiters:  # who waited has gone
+                    self._waiters.remove(waiter)
 
     def _forget(self) -> None:
         """Let go of blocks that nothing can be read from, and now and then of the names only they used."""

@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ciliumpy.flows import patterns
-from ciliumpy.flows.filters import check
 from ciliumpy.proto import flow_pb2
 
 Test = Callable[[flow_pb2.Flow], bool]
@@ -30,7 +29,7 @@ class FlowPredicate:
 
 def tests(wanted: flow_pb2.FlowFilter) -> list[Test]:
     """Return the tests that a flow has to pass, all of them."""
-    check(wanted)
+    patterns.check(wanted)
     found: list[Test] = []
     for name, builder in BUILDERS.items():
         if values := getattr(wanted, name):

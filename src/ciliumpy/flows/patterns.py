@@ -18,6 +18,8 @@ from ciliumpy.model.selectors import Operator, Requirement, Selector, one_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ciliumpy.proto import flow_pb2
+
 PROTOCOLS = {
     "icmp": ("ICMPv4", "ICMPv6"),
     "icmpv4": ("ICMPv4",),
@@ -32,6 +34,7 @@ PROTOCOLS = {
     "kafka": ("kafka",),
 }
 
+L7 = 129  # the event type of HTTP, DNS, Kafka
 ANY_FQDN = r"[-0-9_a-z]+(?:\.[-0-9_a-z]+)*"
 
 
@@ -196,3 +199,32 @@ def regexps(texts: Iterable[str], what: str) -> list[re.Pattern[str]]:
         return [re.compile(text) for text in texts]
     except re.error as error:
         raise refuse(f"invalid {what} filter: failed to compile regexp: {error}") from None
+
+
+def check(wanted: flow_pb2.FlowFilter) -> None:
+    """Refuse what no flow could be asked for, also in the fields that our rows never carry."""
+    if wanted.experimental.cel_expression:
+        raise refuse("the filter field experimental.cel_expression is not supported")
+    for side in ("source", "destination"):
+        if texts := getattr(wanted, f"{side}_fqdn"):
+            fqdn_patterns(texts, f"{side} fqdn")
+        for text in getattr(wanted, f"{side}_service"):
+            name_pattern(text)
+        if "" in getattr(wanted, f"{side}_cluster_name"):
+            raise refuse("invalid cluster name filter: the name must not be empty")
+    for text in wanted.source_ip_xlated:
+        address_pattern(text)
+    regexps(wanted.dns_query, "DNS query")
+    for text in wanted.http_status_code:
+        http_status(text)
+    regexps(wanted.http_path, "http path")
+    regexps(wanted.http_url, "http url")
+    for name, text in (
+        ("http_status_code", "http status code"),
+        ("http_method", "http method"),
+        ("http_path", "http path"),
+        ("http_url", "http url"),
+        ("http_header", "http header"),
+    ):
+        if getattr(wanted, name) and wanted.event_type and all(each.type != L7 for each in wanted.event_type):
+            raise refuse(f"filtering by {text} requires the event type filter to only match 'l7' events")
