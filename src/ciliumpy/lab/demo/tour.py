@@ -83,7 +83,7 @@ def tour() -> None:
     _title("How the agents are")
     _show("status")
     _title("Who talked to whom: the last verdicts of both nodes, merged by time")
-    _show("observe", "--namespace", "shop", "--type", "policy-verdict", "--type", "drop", "--last", "6")
+    _show("observe", "--namespace", "shop", "--type", "policy-verdict", "--type", "drop", "--last", "8")
     _title("The visitor's dropped packets, with the reason")
     _show("observe", "--from-pod", "guest/visitor", "--verdict", "DROPPED", "--last", "1", "-o", "dict")
     _title("The kernel's maps behind it, on node n1")
