@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ciliumpy.state.jobs import Job
     from ciliumpy.store.interface import Store
 
-RETRY = Backoff(first_s=0.2, most_s=10.0)
+RETRY = Backoff(first_s=1.0, most_s=10.0)
 
 
 class NodeController:
@@ -39,16 +39,17 @@ class NodeController:
             while True:
                 observer.take()
                 wait_s = None
-                if self._nodes.get(self._own.name) != self._own:
+                if self._nodes.get(self._own.name) == self._own:
+                    failures = 0
+                    job.ok()
+                else:
                     try:
                         await asyncio.to_thread(self._put)
-                        job.ok()
-                        failures = 0
                     except CiliumpyError as error:
-                        failures += 1
                         job.degraded(error.message)
+                    failures += 1
                     # It comes back by the watch; if it does not, once more.
-                    wait_s = RETRY.delay_s(max(failures, 4))
+                    wait_s = RETRY.delay_s(failures)
                 await wait_any(observer, timeout_s=wait_s)
         finally:
             observer.close()

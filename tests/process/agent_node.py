@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node for a test: a network namespace with an underlay, a store, a real agent process, pods plugged in over its
+socket, and the world at the other end of the wire. Everything is anonymous or below a temporary folder.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ciliumpy.bpf.maps import Map
+from ciliumpy.bpf.pins import mounted
+from ciliumpy.net import addresses, links, netns, routes
+from ciliumpy.store.directory.store import create_store
+
+_numbers = itertools.count()
+NODE4, NODE6, WORLD4, WORLD6 = "172.30.7.1", "fd00:30:7::1", "172.30.7.254", "fd00:30:7::fe"
+
+
+class Place:
+    """A network namespace; `fd` keeps it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = netns.new_namespace(path)
+        netns.run_in(self.fd, links.set_up, "lo")
+
+    def close(self) -> None:
+        os.close(self.fd)
+        netns.remove_namespace(self.path)
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+        made = netns.run_in(self.fd, socket.socket, family, kind, protocol)
+        made.settimeout(3.0)
+        return made
+
+    def ping(self, address: str, *, count: int = 1, timeout_s: float = 3.0, source: str = "") -> bool:
+        """Tell whether every echo request was answered."""
+        v6 = ":" in address
+        echo = (128, 129) if v6 else (8, 0)
+        with self.socket(
+            socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if v6 else 1
+        ) as raw:
+            if source:
+                raw.setsockopt(socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP, 78 if v6 else 19, 1)  # FREEBIND
+                raw.bind((source, 0))
+            number = next(_numbers) & 0xFFFF
+            for sequence in range(count):
+                body = struct.pack("!BBHHH", echo[0], 0, 0, number, sequence) + bytes(40)
+                if not v6:
+                    body = body[:2] + struct.pack("!H", _checksum(body)) + body[4:]
+                raw.sendto(body, (address, 0))
+                if not _echo(raw, echo[1], number, sequence, timeout_s, v6=v6):
+                    return False
+        return True
+
+    def connect(self, address: str, port: int, timeout_s: float = 3.0) -> socket.socket:
+        """Open a TCP connection. TimeoutError or ConnectionRefusedError if it cannot be."""
+        made = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        made.settimeout(timeout_s)
+        try:
+            made.connect((address, port))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def can_connect(self, address: str, port: int, timeout_s: float = 3.0) -> bool:
+        try:
+            self.connect(address, port, timeout_s).close()
+        except (TimeoutError, ConnectionRefusedError, OSError):
+            return False
+        return True
+
+    def listen(self, port: int) -> socket.socket:
+        """Accept TCP connections of both families (by the kernel; nobody reads)."""
+        made = self.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind(("::", port))
+        made.listen(64)
+        return made
+
+
+def _checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def _echo(raw: socket.socket, kind: int, number: int, sequence: int, timeout_s: float, *, v6: bool) -> bool:
+    until = time.monotonic() + timeout_s
+    while (left := until - time.monotonic()) > 0:
+        if not select.select([raw], [], [], left)[0]:
+            return False
+        data = raw.recv(2048)
+        data = data if v6 else data[(data[0] & 15) * 4 :]
+        if data[0] == kind and struct.unpack("!HH", data[4:8]) == (number, sequence):
+            return True
+    return False
+
+
+class Pod(Place):
+    """A pod's namespace with what the agent answered."""
+
+    def __init__(self, name: str, path: Path, namespace: str = "shop") -> None:
+        super().__init__(path)
+        self.name, self.namespace = name, namespace
+        self.container = f"c-{name}-{os.getpid()}"
+        self.result: dict[str, Any] = {}
+
+    @property
+    def addresses(self) -> tuple[str, str]:
+        four, six = (ip["address"].split("/")[0] for ip in self.result["ips"])
+        return four, six
+
+
+class AgentNode:
+    """The node `n1`. `settings` go into its configuration, part by part."""
+
+    def __init__(self, folder: Path, settings: dict[str, dict[str, Any]] | None = None) -> None:
+        self.folder = folder
+        self.store, self.run, self.state = folder / "store", folder / "run", folder / "state"
+        self.bpffs = mounted() / f"cpt-{os.getpid()}-{next(_numbers)}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pods: dict[str, Pod] = {}
+        self.place = Place(folder / "ns-node")
+        self.world = Place(folder / "ns-world")
+        netns.run_in(self.place.fd, self._wire)
+        self._number_world()
+        create_store(self.store)
+        config: dict[str, dict[str, Any]] = {
+            "node": {"name": "n1", "lab": "test"},
+            "store": {"path": str(self.store)},
+            "paths": {"run": str(self.run), "state": str(self.state), "bpffs": str(self.bpffs)},
+        }
+        for part, values in (settings or {}).items():
+            config.setdefault(part, {}).update(values)
+        self.config = folder / "agent.yaml"
+        self.config.write_text(json.dumps(config))
+
+    def _wire(self) -> None:
+        near, _ = links.create_veth("eth0", self.world.fd, "wire", mtu=1500, up=True)
+        addresses.set_addresses(near, [f"{NODE4}/24", f"{NODE6}/64"])
+
+    def _number_world(self) -> None:
+        def number() -> None:
+            wire = links.need("wire").ifindex
+            addresses.set_addresses(wire, [f"{WORLD4}/24", f"{WORLD6}/64"])
+            routes.replace_route("10.244.0.0/16", wire, via=NODE4)
+            routes.replace_route("fd00:10:244::/48", wire, via=NODE6)
+
+        netns.run_in(self.world.fd, number)
+
+    # ---- the agent ---------------------------------------------------------------------------------------------------
+
+    def start(self, *, wait: bool = True) -> float:
+        """Start the agent; return the seconds until it said ok."""
+        began = time.monotonic()
+        with (self.folder / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    "nsenter",
+                    f"--net={self.place.path}",
+                    sys.executable,
+                    "-m",
+                    "ciliumpy.daemon",
+                    "--config",
+                    str(self.config),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        if wait:
+            self.until(lambda: self.health() == "ok", 25.0)
+        return time.monotonic() - began
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal the agent and wait for its end; return its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(10)
+        self.process = None
+        return code
+
+    def log(self) -> str:
+        return (self.folder / "agent.log").read_text()
+
+    def get(self, path: str) -> Any:
+        """Ask the admin API."""
+        connection = http.client.HTTPConnection("agent", timeout=5)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        try:
+            connection.sock.connect(str(self.run / "agent.sock"))
+            connection.request("GET", path)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def health(self) -> str:
+        if self.process is None or self.process.poll() is not None:
+            raise AssertionError(f"the agent has ended:\n{self.log()}")
+        with suppress(OSError, http.client.HTTPException):
+            return str(self.get("/v1/health")["status"])
+        return "down"
+
+    def until(self, condition: Any, timeout_s: float = 5.0) -> Any:
+        """Wait until it holds; the agent tells of changes nowhere outside of itself, so it is asked."""
+        until = time.monotonic() + timeout_s
+        while not (found := condition()):
+            if time.monotonic() > until:
+                raise AssertionError(f"not after {timeout_s:g} s\n{self.log()}")
+            time.sleep(0.01)
+        return found
+
+    # ---- objects -----------------------------------------------------------------------------------------------------
+
+    def apply(self, name: str, *objects: dict[str, Any]) -> None:
+        """Put objects into a file of the store, in one step."""
+        temporary = self.folder / f"{name}.tmp"
+        temporary.write_text("\n---\n".join(json.dumps(each) for each in objects))
+        temporary.rename(self.store / f"{name}.yaml")
+
+    def delete(self, name: str) -> None:
+        (self.store / f"{name}.yaml").unlink()
+
+    def policy_in_force(self, pod: str, direction: str = "ingress") -> bool:
+        """Tell whether the datapath enforces policy for a pod."""
+        for row in self.get("/v1/endpoints")["items"]:
+            if row["pod"] == pod:
+                return bool(row["policy"][direction] == "enabled" and row["state"] == "ready")
+        return False
+
+    # ---- pods --------------------------------------------------------------------------------------------------------
+
+    def cni(self, command: str, pod: Pod, *, netns_fd: int | None = None, ifname: str = "eth0") -> dict[str, Any]:
+        """Ask the agent as the plugin does; return its answer."""
+        line = json.dumps(
+            {
+                "command": command,
+                "containerID": pod.container,
+                "ifname": ifname,
+                "netns": str(pod.path),
+                "podNamespace": pod.namespace,
+                "podName": pod.name,
+                "podUID": "",
+            }
+        ).encode()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(self.run / "cni.sock"))
+            socket.send_fds(client, [line + b"\n"], [] if netns_fd is None else [netns_fd])
+            answer = b""
+            while not answer.endswith(b"\n") and (part := client.recv(65536)):
+                answer += part
+        return dict(json.loads(answer))
+
+    def add(self, name: str, *, labels: dict[str, str] | None = None, known: bool = True) -> Pod:
+        """Make a pod, known to the store or not, and plug it in."""
+        if known:
+            pod_object = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": "shop", "labels": labels or {"app": name}},
+                "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
+            }
+            self.apply(f"pod-{name}", pod_object)
+        pod = Pod(name, self.folder / f"ns-{name}-{next(_numbers)}")
+        self.pods[name] = pod
+        answer = self.cni("ADD", pod, netns_fd=pod.fd)
+        assert "result" in answer, (answer, self.log())
+        pod.result = answer["result"]
+        return pod
+
+    def map(self, name: str) -> Map:
+        """A pinned map. The caller closes it."""
+        return Map.open_pinned(self.bpffs / "maps" / name)
+
+    def devices(self) -> list[str]:
+        return netns.run_in(self.place.fd, lambda: [link.name for link in links.links()])
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        for place in (*self.pods.values(), self.place, self.world):
+            place.close()
+        if self.bpffs.exists():
+            shutil.rmtree(self.bpffs)

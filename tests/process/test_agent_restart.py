@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent comes and goes; packets, policy and numbers stay."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from ciliumpy.net import links, netns
+
+from .agent_node import AgentNode, Pod
+from .test_agent import passes, policy
+
+pytestmark = pytest.mark.root
+
+
+class Probe:
+    """Datagrams, a thousand a second, from one pod to another and back, until it is told to end."""
+
+    def __init__(self, source: Pod, target: Pod, address: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._server = target.socket(family, socket.SOCK_DGRAM)
+        self._server.bind((address, 9000))
+        self._server.settimeout(0.2)
+        self._client = source.socket(family, socket.SOCK_DGRAM)
+        self._client.connect((address, 9000))
+        self._client.setblocking(False)
+        self.sent = self.echoed = 0
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=run) for run in (self._echo, self._send)]
+        for thread in self._threads:
+            thread.start()
+
+    def _echo(self) -> None:
+        while True:
+            try:
+                data, sender = self._server.recvfrom(64)
+                self._server.sendto(data, sender)
+            except TimeoutError:
+                if self._end.is_set():
+                    return
+
+    def _send(self) -> None:
+        due = time.monotonic()
+        while not self._end.is_set():
+            self._client.send(b"x")
+            self.sent += 1
+            self._drain()
+            due = max(due + 0.001, time.monotonic() - 0.01)
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                self._client.recv(64)
+                self.echoed += 1
+            except BlockingIOError:
+                return
+
+    def stop(self) -> int:
+        """End it; return how many datagrams never came back."""
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        self._drain()
+        self._client.close()
+        self._server.close()
+        return self.sent - self.echoed
+
+
+def epochs(node: AgentNode) -> list[int]:
+    found = []
+    for name in ("cp_epoch_v1", "cp_epepoch_v1"):
+        with node.map(name) as map_:
+            found += map_.items()[1].tolist()
+    return found
+
+
+def numbers(node: AgentNode) -> list[tuple[object, ...]]:
+    keys = ("id", "identity", "ipv4", "ipv6", "mac", "hostInterface", "state")
+    return [tuple(row[key] for key in keys) for row in node.get("/v1/endpoints")["items"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_packet_is_lost_and_every_number_is_kept(node: AgentNode, number: int) -> None:
+    a, b, c = node.add("a"), node.add("b"), node.add("c")
+    node.apply("policy", policy("b-from-a", "b", peer="a"), policy("c-open", "c", peer=None))
+    node.delete("policy")
+    node.apply("policy", policy("b-from-a", "b", peer="a"))
+    node.until(lambda: node.policy_in_force("b"))
+    before, before_epochs = numbers(node), epochs(node)
+    probes = [Probe(a, c, address) for address in c.addresses]
+    with b.listen(8080), a.connect(b.addresses[0], 8080) as alive:
+        node.stop(number)
+        assert passes(alive)
+        assert a.can_connect(b.addresses[1], 8080), "new connections that are allowed open without the agent"
+        assert not c.can_connect(b.addresses[0], 8080, 0.2), "and the others do not"
+        node.start()
+        assert passes(alive)
+        assert a.can_connect(b.addresses[0], 8080)
+        assert not c.can_connect(b.addresses[1], 8080, 0.2)
+    assert [probe.stop() for probe in probes] == [0, 0]
+    assert all(probe.sent > 500 for probe in probes)
+    assert numbers(node) == before
+    assert all(now > then for now, then in zip(epochs(node), before_epochs, strict=True))
+    assert "Traceback" not in node.log()
+
+
+def test_what_changed_while_the_agent_was_down_holds_after_its_start(node: AgentNode) -> None:
+    a, b, gone = node.add("a"), node.add("b"), node.add("gone")
+    node.add("queued")
+    with b.listen(8080), a.connect(b.addresses[0], 8080) as revoked:
+        node.stop(signal.SIGKILL)
+        node.apply("policy", policy("b-from-nobody", "b", peer="nobody"))
+        netns.run_in(node.place.fd, links.delete, gone.result["interfaces"][0]["name"])
+        queue = node.run / "cni-deletes"
+        queue.mkdir()
+        said = {"command": "DEL", "containerID": node.pods["queued"].container, "ifname": "eth0"}
+        (queue / "queued-eth0.json").write_text(json.dumps(said))
+        (queue / "damaged-eth0.json").write_text("{")
+        node.start()
+        assert not passes(revoked)
+        assert not a.can_connect(b.addresses[0], 8080, 0.2)
+    node.until(lambda: len(node.get("/v1/endpoints")["items"]) == 2)
+    assert list(queue.iterdir()) == []
+    assert len([d for d in node.devices() if d.startswith("lxc")]) == 2
+    assert len([p for p in (node.bpffs / "links").iterdir() if p.name.startswith("pod-")]) == 2
+    with node.map("cp_local_v1") as map_:
+        assert len(map_.items()[0]) == 4
+    node.until(lambda: not (node.store / "ciliumendpoints" / "shop" / "gone.yaml").exists())
+    fresh = node.add("fresh")
+    assert fresh.addresses[0] not in {*a.addresses, *b.addresses}
+    assert fresh.ping(a.addresses[0])
+
+
+def test_half_a_plug_in_is_removed_by_the_next_agent(node: AgentNode) -> None:
+    node.add("a")
+    pod = node.add("half")
+    node.stop(signal.SIGKILL)
+    # As if it had been killed after it made the devices and before it wrote down their number.
+    path = node.state / "endpoints" / "2.json"
+    record = json.loads(path.read_text())
+    record["endpoint"]["ifindex"] = 0
+    path.write_text(json.dumps(record))
+    node.start()
+    assert pod.result["interfaces"][0]["name"] not in node.devices()
+    assert not path.exists()
+    assert [row["pod"] for row in node.get("/v1/endpoints")["items"]] == ["a"]
+
+
+def test_without_the_meaning_of_its_bits_it_starts_closed_and_recovers(node: AgentNode) -> None:
+    a, b, c = node.add("a"), node.add("b"), node.add("c")
+    node.apply("policy", policy("b-from-a", "b", peer="a"))
+    node.until(lambda: node.policy_in_force("b"))
+    node.stop(signal.SIGKILL)
+    (node.run / "selectors.json").unlink()
+    node.start()
+    with b.listen(8080):
+        assert a.can_connect(b.addresses[0], 8080)
+        assert not c.can_connect(b.addresses[0], 8080, 0.2)
+    assert "the selector bits of the former agent are lost" in node.log()
+
+
+def test_without_its_state_it_cleans_up_what_it_finds(node: AgentNode) -> None:
+    node.add("a")
+    node.stop(signal.SIGKILL)
+    for path in (node.state / "endpoints").iterdir():
+        path.unlink()
+    node.start()
+    assert node.get("/v1/endpoints")["items"] == []
+    assert [p.name for p in (node.bpffs / "links").iterdir() if p.name.startswith("pod-")] == []
+    with node.map("cp_endpoint_v1") as map_:
+        assert not map_.items()[1]["generation"].any()
+
+
+def test_lost_epochs_flush_conntrack(node: AgentNode) -> None:
+    a, b = node.add("a"), node.add("b")
+    assert a.ping(b.addresses[0])
+    with node.map("cp_ct4_v1") as map_:
+        assert len(map_.items()[0]) > 0
+        node.stop()
+        for path in (node.bpffs / "maps").glob("cp_ep*epoch_v1"):
+            path.unlink()
+        (node.bpffs / "maps" / "cp_epoch_v1").unlink()
+        node.start()
+        assert len(map_.items()[0]) == 0
+    assert all(value > 0 for value in epochs(node))
+    assert a.ping(b.addresses[0])
