@@ -36,6 +36,7 @@ ROUTER = {4: "10.244.1.1", 6: "fd00:10:244:1::1"}
 OWN_NODE = {4: "192.168.9.1", 6: "fd00:9::1"}
 FAR_NODE = {4: "192.168.9.2", 6: "fd00:9::2"}
 FAR_OUTER = "192.168.9.2"
+FAR_CIDR = {4: "10.244.2.0/24", 6: "fd00:10:244:2::/64"}
 FAR = {4: "10.244.2.7", 6: "fd00:10:244:2::7"}
 WORLD = {4: "198.51.100.8", 6: "2001:db8::8"}
 NOWHERE = {4: "203.0.113.1", 6: "2001:db8:dead::1"}  # the routes say unreachable
@@ -145,6 +146,7 @@ class Node:
             self.plug(pod)
         for version in (4, 6):
             self.ipcache(FAR[version], FAR_IDENTITY, flags=TUNNEL, tunnel=FAR_OUTER)
+            self.ipcache(FAR_CIDR[version], WORLD4 if version == 4 else WORLD6, flags=TUNNEL, tunnel=FAR_OUTER)
             self.ipcache(OWN_NODE[version], HOST, flags=OWN)
             self.ipcache(ROUTER[version], HOST, flags=OWN)
             self.ipcache(FAR_NODE[version], REMOTE_NODE, flags=NODE)

@@ -13,6 +13,7 @@ from tests.bpf.node import (
     FAR_NODE,
     FLOW,
     IS_REPLY,
+    NODE,
     OK,
     OWN_NODE,
     REDIRECT,
@@ -81,14 +82,49 @@ def test_nobody_is_host_over_the_wire(tunnelled: Node, version: int, vni: int) -
     assert (result.verdict, result.reason) == (SHOT, 171)
 
 
-def test_a_pod_comes_only_from_its_own_node(tunnelled: Node, version: int) -> None:
+def test_13_a_pod_comes_only_from_its_own_node(tunnelled: Node, version: int) -> None:
     one = tunnelled.pods[0]
+    tunnelled.ipcache("192.168.9.3", REMOTE_NODE, flags=NODE)
 
     foreign = tunnelled.overlay(udp(FAR[version], one.ip[version], 4000, 53), outer="192.168.9.3")
     ours = tunnelled.overlay(udp(OWN_NODE[version], one.ip[version], 4000, 53), vni=REMOTE_NODE)
 
     assert (foreign.verdict, foreign.reason) == (SHOT, 132)
     assert (ours.verdict, ours.reason) == (SHOT, 132)
+
+
+def test_13_only_nodes_speak_through_the_tunnel(tunnelled: Node, version: int) -> None:
+    one = tunnelled.pods[0]
+
+    for source, vni in ((FAR[version], FAR_IDENTITY), (WORLD[version], 2)):
+        result = tunnelled.overlay(udp(source, one.ip[version], 4000, 53), vni=vni, outer="192.168.9.77")
+        assert (result.verdict, result.reason) == (SHOT, 172)
+
+
+def test_13_the_world_through_the_tunnel_is_the_world(tunnelled: Node, version: int) -> None:
+    one = tunnelled.pods[0]
+
+    assert tunnelled.overlay(udp(WORLD[version], one.ip[version], 4000, 53), vni=2).passed
+    assert tunnelled.overlay(udp(WORLD[version], one.ip[version], 4001, 53), vni=FAR_IDENTITY).reason == 132
+    assert tunnelled.overlay(udp(WORLD[version], one.ip[version], 4001, 53), vni=REMOTE_NODE).reason == 132
+
+
+def test_13_a_node_speaks_for_itself(tunnelled: Node) -> None:
+    one = tunnelled.pods[0]
+    tunnelled.ipcache("192.168.9.3", REMOTE_NODE, flags=NODE)
+    question = udp(FAR_NODE[4], one.ip[4], 4000, 53)
+
+    assert tunnelled.overlay(question, vni=REMOTE_NODE).passed
+    assert tunnelled.overlay(udp("192.168.9.3", one.ip[4], 4000, 53), vni=REMOTE_NODE).reason == 132
+    assert tunnelled.overlay(question, vni=REMOTE_NODE, outer="192.168.9.3").reason == 132
+
+
+def test_a_pod_cannot_speak_the_tunnels_protocol(tunnelled: Node, version: int) -> None:
+    one, two, _ = tunnelled.pods
+
+    for target in (OWN_NODE, FAR_NODE, WORLD):
+        assert tunnelled.pod(one, udp(one.ip[version], target[version], 4000, 8472)).reason == 170
+    assert tunnelled.pod(one, udp(one.ip[version], two.ip[version], 4000, 8472)).passed
 
 
 def test_for_this_node_it_goes_up_the_stack_and_for_nobody_nowhere(tunnelled: Node, version: int) -> None:

@@ -44,10 +44,20 @@ static __always_inline int source_pod(struct packet *p, const int family, struct
 	return 0;
 }
 
+/* May that node send for this address? Pods and routers are behind one node, a node speaks for itself, the world for all. */
+static __always_inline bool speaks_for(const struct packet *p, const struct ipcache_entry *entry)
+{
+	if (entry && entry->flags & IPCACHE_TUNNEL)
+		return addr_equal(&entry->tunnel, &p->outer);
+	if (entry && entry->flags & IPCACHE_NODE) /* of the other family it has no address to compare */
+		return addr_equal(&p->saddr, &p->outer) || addr_is_ipv4(&p->saddr) != addr_is_ipv4(&p->outer);
+	return p->vni == IDENTITY_WORLD;
+}
+
 /* The VNI says who; remote nodes and the world are more than one identity, which the wire does not tell apart. */
 static __always_inline int source_overlay(struct packet *p, const int family, struct ct_half *half)
 {
-	struct ipcache_entry *entry = ipcache_find(&p->saddr);
+	struct ipcache_entry *entry = ipcache_find(&p->saddr), *node = ipcache_find(&p->outer);
 
 	half->from_tunnel.vni = p->vni;
 	half->from_tunnel.outer = p->outer;
@@ -59,10 +69,9 @@ static __always_inline int source_overlay(struct packet *p, const int family, st
 
 		p->src_identity = identity == IDENTITY_HOST ? p->vni : identity;
 	}
-	/* This node's own come from here, another node's pods through that node. */
-	if (is_own(&p->saddr, entry, family))
-		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
-	if (entry && entry->flags & IPCACHE_TUNNEL && !addr_equal(&entry->tunnel, &p->outer))
+	if (!node || !(node->flags & IPCACHE_NODE))
+		return REFUSE(p, FILE_RESOLVE, DROP_UNKNOWN_SENDER);
+	if (is_own(&p->saddr, entry, family) || bpf_map_lookup_elem(&cp_local_v1, &p->saddr) || !speaks_for(p, entry))
 		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
 	return 0;
 }
@@ -178,6 +187,9 @@ static __always_inline int resolve_target(struct __sk_buff *skb, struct packet *
 		return target_pod(p, half, local);
 	if (p->hook == HOOK_NETDEV)
 		return 0;
+	/* A pod that speaks the tunnel's protocol could be anybody. */
+	if (p->hook == HOOK_POD && p->protocol == IPPROTO_UDP && p->dport == cfg_tunnel_port)
+		return REFUSE(p, FILE_RESOLVE, DROP_ENCAP_PROHIBITED);
 	entry = ipcache_find(&p->daddr);
 	if (is_own(&p->daddr, entry, family)) {
 		p->dst_identity = IDENTITY_HOST;
