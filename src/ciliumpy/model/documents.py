@@ -45,6 +45,9 @@ _NUMERIC = frozenset("+-.0123456789")
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 
 
+_NODE_EVENTS = (ScalarEvent, MappingStartEvent, SequenceStartEvent, AliasEvent)
+
+
 class DocumentError(Exception):
     """Text that is no document, and where: line and column are 1-based, 0 where unknown."""
 
@@ -165,7 +168,7 @@ def _check_depth(value: Any) -> None:
             child
             for parent in level
             for child in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(child, dict | list)
+            if isinstance(child, (dict, list))
         ]
     raise ValueError
 
@@ -200,30 +203,32 @@ class _Reader:
         self._nodes = 0
 
     def read(self) -> list[Document]:
-        documents = []
+        documents: list[Document] = []
         index = line = 0
         try:
             parser = CParser(self._text)
-            while not isinstance(event := cast("Event", parser.get_event()), StreamEndEvent):
-                if isinstance(event, DocumentStartEvent):
+            while True:
+                event = parser.get_event()
+                if isinstance(event, _NODE_EVENTS):
+                    line = line or _place(event)[0]
+                    self._node(event)
+                elif isinstance(event, CollectionEndEvent):
+                    self._end()
+                elif isinstance(event, DocumentStartEvent):
                     self._begin(index)
                     line = 0
                 elif isinstance(event, DocumentEndEvent):
                     if self._root is not None:
                         documents.append(Document(self._root, line or 1, _Places(self._text, index)))
                     index += 1
-                elif isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent | AliasEvent):
-                    line = line or _place(event)[0]
-                    self._node(event)
-                elif isinstance(event, CollectionEndEvent):
-                    self._end()
+                elif isinstance(event, StreamEndEvent):
+                    return documents
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             text = ", ".join(part for part in (error.context, error.problem) if part)
             raise DocumentError(text, *((mark.line + 1, mark.column + 1) if mark else (0, 0))) from None
         except YAMLError as error:
             raise DocumentError(str(error).partition("\n")[0]) from None
-        return documents
 
     def _begin(self, index: int) -> None:
         self._root = None
