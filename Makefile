@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # `make demo` and `make test` do all the set-up on a machine that has Python >= 3.11 with venv, make, git and apt.
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BPF := $(wildcard src/ciliumpy/bpf/c/*.[ch] src/ciliumpy/bpf/c/*/*.[ch]) src/ciliumpy/bpf/build.py

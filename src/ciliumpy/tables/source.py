@@ -76,7 +76,7 @@ class EndpointObject(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Something in the store that could not be taken as it is. `status` is red while a row with severity error is here."""
+    """Something in the store that could not be taken as it is; `status` is red while one of severity error is here."""
 
     origin: str  # file, or folder
     object: str  # Kind/namespace/name, or empty
@@ -86,9 +86,7 @@ class Problem(msgspec.Struct, frozen=True):
     severity: str  # error, notice
 
 
-PODS = TableSpec(
-    "pods", Pod, key=lambda r: (r.namespace, r.name), indexes={"node": lambda r: (r.node,)}
-)
+PODS = TableSpec("pods", Pod, key=lambda r: (r.namespace, r.name), indexes={"node": lambda r: (r.node,)})
 NAMESPACES = TableSpec("namespaces", Namespace, key=lambda r: r.name)
 POLICIES = TableSpec("policies", Policy, key=lambda r: (r.kind, r.namespace, r.name))
 NODES = TableSpec("nodes", Node, key=lambda r: r.name)
