@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,8 @@ def built(name: str, port: str | None) -> dict[str, Any]:
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="cpt"))
-        self.last_good = LastGood(self.folder)
+        self.folder = tempfile.TemporaryDirectory(prefix="cpt")
+        self.last_good = LastGood(Path(self.folder.name))
         self.catalog = Catalog(self.last_good, "default")
         self.catalog.complete = True
         self.rows: dict[Any, Any] = {}
@@ -48,7 +47,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.last_good.close()
-        shutil.rmtree(self.folder)
+        self.folder.cleanup()
 
     def apply(self, read: Read) -> None:
         decision = list(self.catalog.read(read))[-1]
