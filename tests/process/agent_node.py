@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One node for a test: a network namespace with an underlay, a store, a real agent process, pods plugged in over its
-socket, and the world at the other end of the wire. Everything is anonymous or below a temporary folder.
+"""A node for a test: a real agent in a network namespace, a store, pods, and the world at the other end of the wire.
+
+Everything is anonymous or below a temporary folder.
 """
 
 from __future__ import annotations

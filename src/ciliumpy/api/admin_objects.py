@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ciliumpy.endpoints.state import shown_state
 from ciliumpy.model.labels import parse
 from ciliumpy.model.verdicts import Direction, Verdict
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
@@ -29,6 +30,7 @@ def endpoint(db: Database, row: Endpoint) -> Object:
             "ingress": "enabled" if kernel.ingress_enforced else "disabled",
             "egress": "enabled" if kernel.egress_enforced else "disabled",
         }
+    state, error = shown_state(db, row)
     return {
         "id": row.id,
         "namespace": row.namespace,
@@ -41,8 +43,8 @@ def endpoint(db: Database, row: Endpoint) -> Object:
         "ipv6": row.ipv6,
         "labels": list(row.labels),
         "identity": row.identity,
-        "state": row.state,
-        "error": row.error,
+        "state": state,
+        "error": error,
         "policy": policy,
         "policySet": 0 if kernel is None else kernel.policy_set,
     }

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -22,12 +24,15 @@ from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import NAMESPACES, PODS, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from ciliumpy.endpoints.plug import Plug
     from ciliumpy.kit.clock import Clock
     from ciliumpy.state.database import Database, WriteTransaction
     from ciliumpy.state.observer import Observer
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 INIT_LABELS = ("reserved:init",)
 POD_WAIT_S = 5.0
@@ -119,12 +124,8 @@ class Endpoints:
 
         A second ADD for the same container and interface returns the endpoint there is, if its device is intact.
         """
-        key = (request.container_id, request.interface)
-        if key in self._busy:
-            raise CiliumpyError(f"container {request.container_id} is being plugged in or out already", "try again")
-        self._busy.add(key)
-        try:
-            present = self._find(*key)
+        with self._alone(request.container_id, request.interface):
+            present = self._find(request.container_id, request.interface)
             if present is not None:
                 if not await asyncio.to_thread(self._plug.is_intact, present):
                     raise CiliumpyError(
@@ -134,16 +135,26 @@ class Endpoints:
                     )
                 return present
             return await self._create(request, netns_fd)
-        finally:
-            self._busy.discard(key)
 
     async def remove(self, container_id: str, interface: str) -> bool:
         """Plug a pod out; return False if it is unknown."""
-        endpoint = self._find(container_id, interface)
-        if endpoint is None:
-            return False
-        await self._destroy(endpoint)
-        return True
+        with self._alone(container_id, interface):
+            endpoint = self._find(container_id, interface)
+            if endpoint is None:
+                return False
+            await self._destroy(endpoint)
+            return True
+
+    @contextlib.contextmanager
+    def _alone(self, container_id: str, interface: str) -> Iterator[None]:
+        key = (container_id, interface)
+        if key in self._busy:
+            raise CiliumpyError(f"container {container_id} is being plugged in or out already", "try again")
+        self._busy.add(key)
+        try:
+            yield
+        finally:
+            self._busy.discard(key)
 
     async def _create(self, request: Request, netns_fd: int) -> Endpoint:
         labels = await self._labels_of(request)
@@ -151,7 +162,7 @@ class Endpoints:
         try:
             # The record comes first: what is made from here on is found, and removed, by the next agent.
             self._save(endpoint, request)
-            ifindex, peer_ifindex = await asyncio.to_thread(self._plug.create, endpoint, netns_fd)
+            ifindex, peer_ifindex = await _whole(self._plug.create, endpoint, netns_fd)
             endpoint = msgspec.structs.replace(endpoint, ifindex=ifindex, peer_ifindex=peer_ifindex)
             with self._db.write() as txn:
                 self._place(txn, endpoint)
@@ -325,6 +336,16 @@ class Endpoints:
     def _save(self, endpoint: Endpoint, request: Request) -> None:
         self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid)
         self._records.save(self._kept[endpoint.id])
+
+
+async def _whole(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call it in a thread; a cancellation waits for its end, so that what it made can be undone."""
+    call = asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        await asyncio.wait([call])
+        raise
 
 
 def _addresses(endpoint: Endpoint) -> list[str]:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IPCACHE and ROUTES follow nodes and endpoints; the own node's object comes back when it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from ciliumpy.kit.clock import SystemClock
+from ciliumpy.nodes.controller import NodeController, routes
+from ciliumpy.nodes.derive import Families
+from ciliumpy.nodes.ipcache import IPCacheController
+from ciliumpy.state.database import Database
+from ciliumpy.state.health import HealthRegistry
+from ciliumpy.state.jobs import JobGroup
+from ciliumpy.store.directory.store import DirectoryStore, create_store
+from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
+from ciliumpy.tables.ipcache import IPCACHE
+from ciliumpy.tables.registry import ALL_TABLES
+from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, EndpointObject, Node
+
+N1 = Node("n1", "c", ("172.30.0.1",), ("10.0.0.1", "fd00::1"), ("10.0.0.0/24", "fd00::/64"))
+N2 = Node("n2", "c", ("172.30.0.2",), ("10.0.1.1",), ("10.0.1.0/24",))
+
+
+@pytest.fixture
+def db() -> Database:
+    return Database(ALL_TABLES)
+
+
+def held(db: Database) -> dict[str, tuple[int, str]]:
+    return {row.prefix: (row.identity, row.tunnel) for row in db.table(IPCACHE).all()}
+
+
+async def test_ipcache_follows_nodes_and_endpoints(db: Database) -> None:
+    controller = IPCacheController(db, "n1", ["172.30.0.1", "10.0.0.1"], Families(ipv6=False))
+    first = {"0.0.0.0/0": (2, ""), "172.30.0.1/32": (1, ""), "10.0.0.1/32": (1, "")}
+    assert held(db) == first, "the world and the host are known from the start"
+    away = EndpointObject("shop", "db", 3, 300, "n2", "172.30.0.2", ("10.0.1.9",))
+    own = EndpointObject("shop", "api", 4, 301, "n1", "172.30.0.1", ("10.0.0.9",))
+    with db.write() as txn:
+        txn.upsert(ENDPOINT_OBJECTS, away)
+        txn.upsert(ENDPOINT_OBJECTS, own)
+        txn.upsert(NODES, N1)
+    await controller.step()
+    assert held(db) == first, "whose node is unknown has no place; our own object is not believed"
+    with db.write() as txn:
+        txn.upsert(NODES, N2)
+        txn.upsert(
+            ENDPOINTS,
+            Endpoint(4, 1, "shop", "api", "c", "eth0", "lxc", 9, 2, "", "", ipv4="10.0.0.9", identity=301),
+        )
+    await controller.step()
+    tunnel = "172.30.0.2"
+    assert held(db) == first | {
+        "172.30.0.2/32": (6, ""),
+        "10.0.1.1/32": (6, tunnel),
+        "10.0.1.0/24": (2, tunnel),
+        "10.0.1.9/32": (300, tunnel),
+        "10.0.0.9/32": (301, ""),
+    }
+    with db.write() as txn:
+        txn.upsert(NODES, Node("n2", "c", ("172.30.0.7",), (), ("10.0.1.0/24",)))
+        txn.delete(ENDPOINTS, 4)
+    await controller.step()
+    assert held(db) == first | {
+        "172.30.0.7/32": (6, ""),
+        "10.0.1.0/24": (2, "172.30.0.7"),
+        "10.0.1.9/32": (300, "172.30.0.7"),
+    }
+    with db.write() as txn:
+        txn.delete(NODES, "n2")
+        txn.delete(ENDPOINT_OBJECTS, ("shop", "db"))
+    await controller.step()
+    assert held(db) == first
+
+
+def test_routes_go_to_every_pod_cidr_that_covers_no_node() -> None:
+    greedy = Node("n3", "c", ("172.30.0.3",), (), ("172.30.0.0/16", "0.0.0.0/0", "10.0.3.0/24", "10.0.0.0/24"))
+    wanted = routes(N1, [N1, N2, greedy])
+    assert {d: r.source for d, r in wanted.items()} == {
+        "10.0.0.0/24": "10.0.0.1",
+        "fd00::/64": "fd00::1",
+        "10.0.1.0/24": "10.0.0.1",
+        "10.0.3.0/24": "10.0.0.1",
+    }
+
+
+async def test_the_own_object_is_written_again(db: Database, tmp_path: Path) -> None:
+    create_store(tmp_path / "store")
+    path = tmp_path / "store" / "ciliumnodes" / "n1.yaml"
+    health, clock = HealthRegistry(), SystemClock()
+    jobs = JobGroup("", health, clock)
+    jobs.start_reporting("node", NodeController(db, DirectoryStore(tmp_path / "store"), N1).publish)
+    try:
+        async with asyncio.timeout(5):
+            while not path.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            path.unlink()
+            with db.write() as txn:
+                txn.upsert(NODES, N1)
+                txn.delete(NODES, "n1")
+            while not path.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+            with db.write() as txn:
+                txn.upsert(NODES, N1)
+            while health.get("node").state != "ok":  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+    finally:
+        await jobs.stop()
