@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bpf import packets
 from tests.bpf.node import (
     EGRESS,
     FAR,
@@ -15,7 +14,6 @@ from tests.bpf.node import (
     INGRESS,
     IS_REPLY,
     REDIRECT,
-    ROUTER,
     SHOT,
     TUNNEL,
     WORLD,
@@ -24,7 +22,7 @@ from tests.bpf.node import (
     Pod,
     Result,
 )
-from tests.bpf.packets import ACK, FIN, PSH, RST, SYN, TCP, UDP, echo, tcp, udp
+from tests.bpf.packets import ACK, FIN, PSH, RST, SYN, echo, tcp, udp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -414,95 +412,3 @@ def test_12_every_packet_lost_at_a_pods_removal_has_a_flow(node: Node, version: 
     node.plug(two)  # not ready, then bumped, and only then is the link deleted
 
     assert node.pod(one, question).reason == 203
-
-
-# ---- 17: frames and addresses pods have no business with -------------------------------------------------------------
-
-
-def test_17_vlan_and_foreign_frames(node: Node) -> None:
-    one = node.pods[0]
-    inner = udp(one.ip[4], node.pods[1].ip[4], 1, 2)
-    tagged = packets.eth(one.host_mac, one.mac, packets.ETH_VLAN, b"\0\5\x08\0" + inner)
-    other = packets.eth(one.host_mac, one.mac, 0x88CC, bytes(60))
-
-    for frame in (tagged, other):
-        result = node.run("pod", frame, one.ifindex)
-        assert (result.verdict, result.reason) == (SHOT, 166)
-
-
-def test_17_a_pod_speaks_only_with_its_own_addresses(node: Node, version: int) -> None:
-    one, two, _ = node.pods
-    for source in (
-        two.ip[version],
-        ROUTER[version],
-        WORLD[version],
-        FAR[version],
-        "fe80::1" if version == 6 else "127.0.0.1",
-    ):
-        result = node.pod(one, udp(source, two.ip[version], 1, 2))
-        assert (result.verdict, result.reason) == (SHOT, 132)
-
-
-def test_17_fragments_without_their_first_are_dropped(node: Node, version: int) -> None:
-    one, two, _ = node.pods
-    ends = one.ip[version], two.ip[version]
-    if version == 4:
-        first = packets.udp(*ends, 1, 53, b"x" * 32, fragment=0x2000)
-        later = packets.ip(*ends, UDP, b"y" * 32, fragment=3)
-    else:
-        whole = packets.udp(*ends, 1, 53, b"x" * 32)[40:]
-        first = packets.ip(*ends, packets.FRAGMENT, bytes([UDP, 0, 0, 1, 0, 0, 0, 9]) + whole)
-        later = packets.ip(*ends, packets.FRAGMENT, bytes([UDP, 0, 0, 40, 0, 0, 0, 9]) + b"y" * 32)
-
-    assert node.pod(one, first).passed
-    assert node.pod(one, later).reason == 157
-    node.policy(two, INGRESS, {(UDP, 54): node.port_class(Level(everybody=True))})
-    assert node.pod(one, first).reason == 133
-
-
-def test_17_extension_headers(node: Node) -> None:
-    one, two, _ = node.pods
-    ends = one.ip[6], two.ip[6]
-    segment = tcp(*ends, 1, 80, SYN)[40:]
-    options = bytes([0, 1, 4, 0, 0, 0, 0, 0])
-
-    def chain(kind: int, count: int) -> bytes:
-        headers = b"".join(bytes([kind if at < count - 1 else TCP, 0]) + options[2:] for at in range(count))
-        return packets.ip(*ends, kind, headers + segment)
-
-    assert node.pod(one, chain(packets.HOPOPTS, 1)).passed
-    assert node.pod(one, chain(60, 3)).passed
-    assert node.pod(one, chain(60, 4)).reason == 156
-    assert node.pod(one, chain(packets.ROUTING, 1)).reason == 156
-    long = packets.ip(*ends, 60, bytes([TCP, 2]) + bytes(22) + segment)
-    assert node.pod(one, long).reason == 156
-    node.policy(two, INGRESS, {(TCP, 81): node.port_class(Level(everybody=True))})
-    assert node.pod(one, chain(60, 1)).reason == 133
-
-
-@pytest.mark.parametrize(("protocol", "reason"), [(47, 137), (2, 137), (50, 137)])
-def test_17_protocols_without_ports(node: Node, version: int, protocol: int, reason: int) -> None:
-    one, two, _ = node.pods
-
-    assert node.pod(one, packets.ip(one.ip[version], two.ip[version], protocol, bytes(40))).reason == reason
-
-
-def test_17_short_and_wrong_headers(node: Node, version: int) -> None:
-    one, two, _ = node.pods
-    ends = one.ip[version], two.ip[version]
-    short = node.pod(one, packets.ip(*ends, TCP, bytes(12)))
-    good = udp(*ends, 1, 2)
-    wrong = node.run("pod", node.framed(good, one.host_mac, one.mac)[:14] + bytes([0x25]) + good[1:], one.ifindex)
-
-    assert short.reason == 135
-    assert wrong.reason == 134
-
-
-def test_17_a_local_target_in_the_nodes_own_namespace_is_not_crossed_into(node: Node, version: int) -> None:
-    one, two, _ = node.pods
-    two.flags |= 8
-    node.plug(two)
-
-    assert node.pod(one, udp(one.ip[version], two.ip[version], 1, 2)).verdict == REDIRECT
-    halves = node.row(version)["half"]
-    assert (halves[0]["flags"], halves[1]["flags"]) == (1, 0)
