@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bpf import packets
-from tests.bpf.node import FAR, REDIRECT, ROUTER, SHOT, WORLD, Level, Node
+from tests.bpf.node import FAR, INGRESS, REDIRECT, ROUTER, SHOT, WORLD, Level, Node
 from tests.bpf.packets import SYN, TCP, UDP, tcp, udp
 
 pytestmark = pytest.mark.root
