@@ -25,6 +25,7 @@ _QUIET = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
 _HIDDEN = ("/run", "/var/lib/ciliumpy", "/etc/ciliumpy")
 _HIDDEN_KINDS = frozenset({"bpf", "cgroup", "cgroup2", "proc", "sysfs", "tracefs", "debugfs", "securityfs", "nsfs"})
 _WRITABLE = ("/tmp", "/var/tmp")  # noqa: S108 - shared with the machine on purpose
+_RESOLV_CONF = "# A lab has no name server; /etc/hosts has its names.\noptions attempts:1 timeout:1\n"
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
 _REPLACED = ("/sys", "/dev")  # and /proc, which is needed to the last
@@ -59,11 +60,29 @@ def furnish(view: View) -> None:
     _dev()
     _proc()
     libc.mount("tmpfs", "/run", "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, "mode=0755,size=16m")
-    libc.mount(f"/proc/self/fd/{hosts}", "/etc/hosts", flags=libc.MS_BIND)
-    libc.mount("none", "/etc/hosts", flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY | _QUIET)
+    _put(f"/proc/self/fd/{hosts}", "/etc/hosts")
     os.close(hosts)
+    _no_name_server()
     socket.sethostname(view.hostname)
     os.chdir("/")
+
+
+def _put(source: str, target: str) -> None:
+    libc.mount(source, target, flags=libc.MS_BIND)
+    libc.mount("none", target, flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY | _QUIET)
+
+
+def _no_name_server() -> None:
+    """Have names that are not in /etc/hosts fail at once: the machine's name server is not to be reached from here."""
+    goal = Path("/etc/resolv.conf").resolve()
+    if goal.is_relative_to("/run"):
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        goal.write_text(_RESOLV_CONF)
+    elif goal.exists():
+        made = Path("/run/resolv.conf")
+        made.write_text(_RESOLV_CONF)
+        _put(str(made), str(goal))
+        made.unlink()
 
 
 def _hide(directories: tuple[str, ...]) -> None:

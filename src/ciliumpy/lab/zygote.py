@@ -86,13 +86,12 @@ def _enter_and_fork(request: dict[str, Any], answer: int) -> NoReturn:
 def _first(request: dict[str, Any], log: int, ready: int) -> NoReturn:
     try:
         # What the parent has open is none of the pod's business.
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in range(3):
-            os.dup2(null, fd)
+        _be_silent()
         kept = sorted({log, ready})
         for low, high in zip([2, *kept], [*kept, os.sysconf("SC_OPEN_MAX")], strict=True):
             os.closerange(low + 1, high)
         sandbox.furnish(sandbox.View.of(request))
+        _be_silent()  # with the pod's own device now
         init = Init(request["hostname"], [Container.of(c) for c in request["containers"]], request["restart"], log)
         privileges.drop()
         os.write(ready, b"ready")
@@ -101,6 +100,13 @@ def _first(request: dict[str, Any], log: int, ready: int) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - there is no other way to tell
         os.write(ready, f"{type(error).__name__}: {error}".encode())
     os._exit(1)
+
+
+def _be_silent() -> None:
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    os.close(null)
 
 
 if __name__ == "__main__":

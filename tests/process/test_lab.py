@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lab as users have it: by the command line, with real agents, pods and packets."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from .lab_support import APPS, POLICY, LabUnderTest, eventually, leftovers
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+
+
+@pytest.fixture(scope="module")
+def lab():
+    made = LabUnderTest(f"cpt{os.getpid()}")
+    try:
+        made.lab("up")
+        made.apply(APPS)
+        yield made
+    finally:
+        made.lab("down", check=False)
+    assert leftovers(made.name) == []
+
+
+def fetch(lab, pod, host, port=8080):
+    return lab.exec(pod, "curl", "-sS", "-g", "--max-time", "1", f"http://{host}:{port}/")
+
+
+def test_status_tells_of_nodes_and_pods(lab):
+    found = lab.status()
+    assert (found["apiVersion"], found["kind"], found["errors"]) == ("ciliumpy/v1", "LabStatus", [])
+    assert found["store"] == str(lab.path / "store")
+    assert [(n["name"], n["state"], n["addresses"]) for n in found["nodes"]] == [
+        ("n1", "ok", ["172.30.0.11", "fd00:172:30::11"]),
+        ("n2", "ok", ["172.30.0.12", "fd00:172:30::12"]),
+    ]
+    for node in found["nodes"]:
+        command = Path(f"/proc/{node['pid']}/cmdline").read_text()
+        assert f"labs/{lab.name}/{node['name']}/agent.yaml" in command
+    pods = {p["name"]: p for p in found["pods"]}
+    assert pods["frontend"]["node"] == "n1"
+    assert pods["visitor"]["node"] == "n2"
+    assert sorted(p["node"] for name, p in pods.items() if name.startswith("api-")) == ["n1", "n2"]
+    for pod in pods.values():
+        assert pod["phase"] == "Running"
+        assert [ipaddress.ip_address(a).version for a in pod["addresses"]] == [4, 6]
+        inodes = {Path(f"/proc/{pid}/ns/net").stat().st_ino for pid in pod["pids"]}
+        assert len(inodes) == 1
+        assert inodes != {Path("/proc/self/ns/net").stat().st_ino}
+    text = lab.lab("status").stdout
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("family", [0, 1])
+def test_pods_reach_each_other_on_both_nodes_and_the_world(lab, family):
+    for name, pod in lab.pods("api").items():
+        address = pod["addresses"][family]
+        for source in ("shop/frontend", "guest/visitor"):
+            done = fetch(lab, source, f"[{address}]" if family else address)
+            assert (done.returncode, done.stdout) == (0, f"{name}\n"), done.stderr
+    assert fetch(lab, "guest/visitor", ("192.0.2.10", "[2001:db8::10]")[family]).stdout == "world\n"
+
+
+def test_names_of_the_lab(lab):
+    apis = set(lab.pods("api"))
+    assert fetch(lab, "shop/frontend", "api").stdout.strip() in apis
+    assert fetch(lab, "guest/visitor", "api.shop.svc.cluster.local").stdout.strip() in apis
+    assert fetch(lab, "guest/visitor", next(iter(apis)) + ".shop").stdout.strip() in apis
+    assert fetch(lab, "guest/visitor", "world", 80).stdout == "world\n"
+    assert "Could not resolve" in fetch(lab, "guest/visitor", "api").stderr
+
+
+def test_exec_returns_the_commands_exit_code(lab):
+    assert lab.exec("shop/frontend", "sh", "-c", "exit 7").returncode == 7
+    assert lab.exec("shop/frontend", "sh", "-c", "kill -9 $$").returncode == 137
+    assert lab.exec("shop/frontend", "no-such-command").returncode == 127
+    assert lab.exec("shop/frontend", "/etc/hosts").returncode == 126
+    assert lab.exec("shop/api", "hostname").stdout.strip() in lab.pods("api")
+    unknown = lab.exec("shop/nobody", "true")
+    assert (unknown.returncode, "there is no pod or Deployment 'shop/nobody'" in unknown.stderr) == (1, True)
+    passed = lab.lab("exec", "guest/visitor", "--", "cat", stdin="through\n")
+    assert passed.stdout == "through\n"
+
+
+def test_exec_is_in_all_namespaces_of_the_pod_and_in_its_cgroup(lab):
+    pod = lab.pods("frontend")["frontend"]
+    links = ("net", "mnt", "pid", "uts", "ipc", "cgroup")
+    inside = lab.exec("shop/frontend", "sh", "-c", " ".join(f"readlink /proc/self/ns/{n};" for n in links))
+    assert inside.stdout.split() == [str(Path(f"/proc/{pod['pids'][0]}/ns/{n}").readlink()) for n in links]
+    assert lab.exec("shop/frontend", "cat", "/proc/self/cgroup").stdout.splitlines()[-1] == "0::/"
+    assert lab.exec("shop/frontend", "sh", "-c", "ps -e | wc -l").stdout.strip().isdigit()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'test -z "$(ls /run)"',
+        "test ! -e /run/ciliumpy",
+        'test -z "$(ls /sys/fs/bpf)"',
+        'test -z "$(ls /sys/fs/cgroup)"',
+        "! grep -E ' (bpf|cgroup|cgroup2|nsfs|debugfs|tracefs) ' /proc/mounts",
+        "! mount -t bpf bpf /run",
+        "! mount -t cgroup2 none /run",
+        "! umount /run",
+        "! unshare -Urm umount /run",
+        "! mknod /tmp/cpt-$$ b 8 0",
+        "! sh -c 'echo x > /proc/sys/kernel/core_pattern'",
+        "! sh -c 'echo x > /etc/cpt'",
+        "! ls /proc/1/root/run/ciliumpy",
+        "test $(ls -d /proc/[0-9]* | wc -l) -lt 10",
+        "! nsenter -t 1 -m true",
+        "test ! -e /dev/vda -a ! -e /dev/kmsg -a ! -e /dev/mem",
+        "grep -q '^NoNewPrivs:.1' /proc/self/status",
+        "grep -q '^CapBnd:.00000000a00425fb' /proc/self/status",
+        "grep -q '^CapEff:.00000000a00425fb' /proc/1/status",
+        "test -w /tmp -a -w /run -a -w /dev/shm",
+        'test "$(hostname)" = frontend',
+    ],
+)
+def test_a_pod_cannot_see_or_reach_what_is_not_its_own(lab, script):
+    done = lab.exec("shop/frontend", "sh", "-c", script)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_pod_has_nothing_open_that_is_not_its_own(lab):
+    pod = lab.pods("frontend")["frontend"]
+    for pid in pod["pids"]:
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            goal = str(fd.readlink())
+            allowed = ("pipe:", "/dev/null", "anon_inode:", str(lab.path / "pods"))
+            assert goal.startswith(allowed), (pid, goal)
+            if goal.startswith("/run"):
+                assert goal.endswith("/log")
+                assert pid == pod["pids"][0]
+
+
+def test_logs(lab):
+    assert sorted(lab.lab("logs", "shop/frontend").stdout.splitlines()) == ["hello", "trouble"]
+
+
+def test_apply_refuses_all_or_takes_all(lab):
+    bad = (
+        POLICY.replace('"8080"', '"70000"').replace("name: api", "name: bad")
+        + "---\n"
+        + APPS.replace("name: visitor", "name: other")
+    )
+    done = lab.apply(bad, check=False)
+    assert done.returncode == 2
+    assert "standard input:9: spec.ingress[0].toPorts[0].ports[0].port:" in done.stderr
+    assert "other" not in lab.pods()
+    assert not (lab.path / "store/ciliumnetworkpolicies").exists()
+    for manifest, said in (
+        ("kind: Pod\n  x: [", "standard input:2"),
+        ("a: 1\na: 2\n", "standard input:2: the key a stands here twice"),
+        (POLICY.replace("toPorts", "toPort"), "spec.ingress[0].toPort: unknown field"),
+        ("apiVersion: v1\nkind: Service\nmetadata: {name: x}\n", "a lab takes"),
+        ("apiVersion: v1\nkind: CiliumIdentity\nmetadata: {name: '1'}\n", "a lab takes"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: ../../x}\n", "metadata.name"),
+        ("", "no objects"),
+    ):
+        done = lab.apply(manifest, check=False)
+        assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+
+
+def test_a_policy_cuts_and_the_drop_is_seen(lab):
+    try:
+        lab.apply(POLICY)
+        name, pod = next(iter(lab.pods("api").items()))
+        address = pod["addresses"][0]
+        assert eventually(lambda: fetch(lab, "guest/visitor", address).returncode == 28)
+        assert fetch(lab, "shop/frontend", address).stdout == f"{name}\n"
+        observe = ("observe", "--lab", lab.name, "--from-pod", "guest/visitor", "--verdict", "DROPPED", "-o", "jsonpb")
+        flows = eventually(lambda: lab.run(*observe).stdout, 1.0).splitlines()
+        flow = json.loads(flows[-1])["flow"]
+        assert flow["drop_reason_desc"] == "POLICY_DENIED"
+        assert (flow["source"]["pod_name"], flow["destination"]["pod_name"]) == ("visitor", name)
+        assert flow["l4"]["TCP"]["destination_port"] == 8080
+    finally:
+        lab.lab("delete", "cnp", "shop/api", check=False)
+    assert eventually(lambda: fetch(lab, "guest/visitor", address).returncode == 0)
+
+
+def test_a_deployment_is_scaled_and_deleted(lab):
+    one = APPS.split("---\n")[2].replace("name: api", "name: extra").replace("tier: api", "tier: extra")
+    assert "Deployment/shop/extra created" in lab.apply(one).stdout
+    assert len(lab.pods("extra")) == 2
+    before = set(lab.pods("extra"))
+    lab.apply(one.replace("replicas: 2", "replicas: 3"))
+    assert before < set(lab.pods("extra"))
+    lab.apply(one.replace("replicas: 2", "replicas: 1").replace("8080", "8081"))
+    after = set(lab.pods("extra"))
+    assert len(after) == 1
+    assert not after & before
+    assert "unchanged" in lab.apply(one.replace("replicas: 2", "replicas: 1").replace("8080", "8081")).stdout
+    lab.lab("delete", "deploy", "extra", "-n", "shop")
+    assert lab.pods("extra") == {}
+    assert "not found" in lab.lab("delete", "deploy", "extra", "-n", "shop", check=False).stdout
+
+
+def test_a_pod_that_no_node_fits_waits_and_says_so(lab):
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: lonely}\nspec: {nodeName: n9, containers: [{name: c}]}\n"
+    try:
+        lab.apply(pod, "--no-wait")
+        found = eventually(lambda: lab.pods("lonely").get("lonely"))
+        assert (found["phase"], found["message"]) == ("Pending", "there is no node 'n9'")
+        waited = lab.apply(pod, "--timeout", "0.1", check=False)
+        assert (waited.returncode, "there is no node 'n9'" in waited.stderr) == (1, True)
+    finally:
+        lab.lab("delete", "pod", "lonely")
+
+
+def test_fields_without_effect_are_named_once(lab):
+    pod = (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: probed}\n"
+        "spec: {hostNetwork: true, containers: [{name: c, image: x, livenessProbe: {}}]}\n"
+    )
+    try:
+        done = lab.apply(pod, "--no-wait")
+        assert done.stderr == "Pod/default/probed: without effect in a lab: containers[].livenessProbe, hostNetwork\n"
+    finally:
+        lab.lab("delete", "pod", "probed")
+
+
+def test_a_killed_pod_is_started_anew(lab):
+    before = lab.pods("visitor")["visitor"]
+    os.kill(before["pids"][0], signal.SIGKILL)
+    after = eventually(
+        lambda: (p := lab.pods("visitor").get("visitor")) and p["pids"] and p["pids"] != before["pids"] and p
+    )
+    eventually(lambda: lab.pods("visitor")["visitor"]["phase"] == "Running")
+    assert after["node"] == before["node"]
+    assert eventually(lambda: fetch(lab, "guest/visitor", "api.shop").returncode == 0)
+
+
+def test_pods_outlive_the_controller_and_are_adopted(lab):
+    before = {name: pod["pids"] for name, pod in lab.pods().items()}
+    pid = int((lab.path / "controller.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: any("controller does not run" in e for e in lab.status()["errors"]))
+    assert fetch(lab, "shop/frontend", "api").returncode == 0
+    lab.lab("up")
+    eventually(lambda: lab.status()["errors"] == [])
+    assert {name: pod["pids"] for name, pod in lab.pods().items()} == before
+    lab.apply(APPS)
+
+
+def test_agents_stop_and_start_and_up_starts_what_is_missing(lab):
+    lab.lab("stop", "n1")
+    found = lab.status()
+    assert [n["state"] for n in found["nodes"]] == ["stopped", "ok"]
+    assert any("lab start n1" in e for e in found["errors"])
+    assert fetch(lab, "shop/frontend", "api").returncode == 0
+    lab.lab("up")
+    assert [n["state"] for n in lab.status()["nodes"]] == ["ok", "ok"]
+    assert lab.lab("stop", "n9", check=False).returncode == 2
+
+
+def test_a_lab_is_not_changed_by_two_at_once(lab):
+    lock = Path(f"/run/ciliumpy/labs/.{lab.name}.lock")
+    with lock.open("w") as file:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("`ciliumpy lab up x` (pid 1)\n")
+        file.flush()
+        done = lab.lab("up", check=False)
+        lock.unlink()
+    assert done.returncode == 1
+    assert f"lab '{lab.name}' is being changed by `ciliumpy lab up x` (pid 1)" in done.stderr
+
+
+def test_a_lab_that_is_made_differently_is_refused(lab, tmp_path):
+    (tmp_path / "lab.yaml").write_text("nodes: [one]\n")
+    done = lab.lab("up", "-f", str(tmp_path / "lab.yaml"), check=False)
+    assert (done.returncode, "is made differently" in done.stderr) == (1, True)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever is killed, `lab down` leaves nothing; whoever comes second is told so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from ciliumpy.lab import cgroups
+from ciliumpy.lab.machine import cgroup_root
+
+from .lab_support import APPS, COMMAND, LabUnderTest, eventually, leftovers
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
+
+
+@pytest.fixture
+def lab(request):
+    made = LabUnderTest(f"cpt{os.getpid()}{chr(97 + abs(hash(request.node.name)) % 26)}")
+    try:
+        yield made
+    finally:
+        made.lab("down", check=False)
+    assert leftovers(made.name) == []
+
+
+def processes(lab):
+    return cgroups.pids(cgroup_root() / "ciliumpy/labs" / lab.name)
+
+
+def kill_all(pids):
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_down_after_everything_was_killed(lab):
+    lab.lab("up")
+    lab.apply(APPS)
+    kill_all(processes(lab))
+    lab.lab("down")
+    assert leftovers(lab.name) == []
+    assert "nothing to do" in lab.lab("down").stderr
+
+
+def test_down_after_the_run_directory_is_gone(lab):
+    lab.lab("up")
+    lab.apply(APPS)
+    for path in (*lab.path.glob("*.json"), *lab.path.glob("*/agent.json"), lab.path / "controller.pid"):
+        path.unlink()
+    lab.lab("down")
+    assert leftovers(lab.name) == []
+
+
+def test_up_goes_on_where_another_was_killed(lab):
+    command = [*COMMAND, "lab", "up", lab.name]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        while "agent n1: started" not in (line := first.stderr.readline()):
+            assert line, "it ended before it was killed"
+        first.kill()
+    assert Path(f"/run/ciliumpy/labs/.{lab.name}.lock").exists()
+    lab.lab("up")
+    lab.apply(APPS)
+    assert [n["state"] for n in lab.status()["nodes"]] == ["ok", "ok"]
+
+
+def test_up_and_pods_after_everything_was_killed(lab):
+    lab.lab("up")
+    lab.apply(APPS)
+    kill_all(processes(lab))
+    eventually(lambda: not processes(lab))
+    lab.lab("up")
+    lab.lab("apply", "-f", "-", stdin=APPS)
+    assert all(p["phase"] == "Running" for p in lab.pods().values())
+    assert lab.exec("guest/visitor", "curl", "-sS", "--max-time", "2", "http://api.shop:8080/").returncode == 0
+
+
+def test_two_up_at_once(lab):
+    command = [*COMMAND, "lab", "up", lab.name]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+    assert sorted(code for _, code in ends) == [0, 1]
+    loser = next(text for text, code in ends if code == 1)
+    assert f"lab '{lab.name}' is being changed by `ciliumpy lab up {lab.name}` (pid " in loser
+    assert "Traceback" not in loser
+
+
+def test_pods_wait_for_an_agent_that_is_down(lab):
+    lab.lab("up")
+    lab.lab("stop", "n2")
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: late}\nspec: {nodeName: n2, containers: [{name: c}]}\n"
+    lab.apply(pod, "--no-wait")
+    found = eventually(lambda: (p := lab.pods("late").get("late")) and p["message"] and p)
+    assert "the agent does not answer" in found["message"]
+    lab.lab("start", "n2")
+    lab.apply(pod)
+    assert lab.pods("late")["late"]["phase"] == "Running"
+    lab.lab("stop", "n2")
+    lab.lab("delete", "pod", "late")
+    assert list((lab.path / "n2/cni-deletes").iterdir())
+    lab.lab("start", "n2")
+    assert not list((lab.path / "n2/cni-deletes").iterdir())
+    endpoints = ("endpoint", "list", "--lab", lab.name, "--node", "n2", "-o", "jsonpath={.items[*].pod}")
+    assert lab.run(*endpoints).stdout.strip() == ""
