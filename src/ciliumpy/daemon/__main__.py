@@ -33,14 +33,18 @@ def main() -> int:
     return 0
 
 
-async def _run(config: agent_config.Loaded) -> None:
-    from ciliumpy.daemon.agent import run  # noqa: PLC0415 - a bad configuration is said before half a second of imports
+async def _run(loaded: agent_config.Loaded) -> None:
+    # Imported late: a bad configuration is said at once, and the kernel verifies the programs while the agent's other
+    # parts are imported.
+    from ciliumpy.daemon import ground  # noqa: PLC0415
 
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await run(config, stop)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    laid = ground.begin(loaded.value)
+    from ciliumpy.daemon.agent import run  # noqa: PLC0415
+
+    await run(loaded, laid, stop)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ciliumpy.api.admin import AdminContext
-from ciliumpy.api.admin_server import serve as serve_admin
-from ciliumpy.api.cni import CniServer
-from ciliumpy.api.observer import ObserverServer
-from ciliumpy.bpf.ring import RingGroup
-from ciliumpy.daemon import node, rundir
-from ciliumpy.daemon.settle import Settle, listen
-from ciliumpy.daemon.status import Parts, Status
-from ciliumpy.datapath import loader
+from ciliumpy.daemon.servers import Servers
+from ciliumpy.daemon.settle import Settle
+from ciliumpy.daemon.status import Parts
 from ciliumpy.datapath.reconcile import Reconcilers
 from ciliumpy.endpoints.controller import Endpoints
 from ciliumpy.endpoints.plug import Plug
@@ -23,7 +17,6 @@ from ciliumpy.endpoints.records import Records
 from ciliumpy.enforcement.controller import VECTOR_BITS
 from ciliumpy.enforcement.controller import Controller as Enforcement
 from ciliumpy.enforcement.memory import FileMemory
-from ciliumpy.flows.pipeline import FlowPipeline
 from ciliumpy.identity.controller import Controller as Identity
 from ciliumpy.kit.clock import SystemClock
 from ciliumpy.model.verdicts import Enforcement as Mode
@@ -33,9 +26,7 @@ from ciliumpy.nodes.ipcache import IPCacheController
 from ciliumpy.state.database import Database
 from ciliumpy.state.health import HealthRegistry
 from ciliumpy.state.jobs import JobGroup
-from ciliumpy.state.lag import LoopLag
 from ciliumpy.state.reconciler import Reconciler
-from ciliumpy.store.directory.store import DirectoryStore
 from ciliumpy.store.last_good import LastGood
 from ciliumpy.store.reflector import Reflector
 from ciliumpy.tables.endpoints import ENDPOINTS
@@ -43,76 +34,45 @@ from ciliumpy.tables.registry import ALL_TABLES
 
 if TYPE_CHECKING:
     from ciliumpy.daemon.config import Loaded
+    from ciliumpy.daemon.ground import Ground
 
 
-async def run(loaded: Loaded, stop: asyncio.Event) -> None:
+async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Event) -> None:
     """Start everything, wait for `stop`, end everything but the datapath. CiliumpyError: it could not start."""
     config, clock = loaded.value, SystemClock()
-    started_ns, health = clock.monotonic_ns(), HealthRegistry()
-    jobs = JobGroup("", health, clock)
-
-    # State, and where it comes from.
-    db = Database(ALL_TABLES, clock=clock)
-    store = DirectoryStore(config.store.path)
+    ipv4, ipv6 = config.network.ipv4, config.network.ipv6
+    health, db = HealthRegistry(), Database(ALL_TABLES, clock=clock)
+    store, own, datapath = await ground
     reflector = Reflector(db, store, LastGood(config.state / "last-good"), cluster=config.node.cluster)
-
-    # This node and its datapath.
-    own = await asyncio.to_thread(node.start, config, store)
-    datapath = await asyncio.to_thread(loader.load, node.settings(config, own), config.bpffs)
-    reconcilers = Reconcilers(db, datapath, own.devices, clock)
-    memory = FileMemory(config.run / "selectors.json", VECTOR_BITS)
-    last_set, last_class = reconcilers.policy.highest_ids()
-
-    # Controllers.
-    identity = Identity(db, store, ready=reflector.ready, ipv4=config.network.ipv4, ipv6=config.network.ipv6)
+    kernel = Reconcilers(db, datapath, own.devices, clock)
+    last_set, last_class = kernel.policy.highest_ids()
+    identity = Identity(db, store, ready=reflector.ready, ipv4=ipv4, ipv6=ipv6)
     enforcement = Enforcement(
         db,
-        reconcilers.policy,
+        kernel.policy,
         ready=reflector.ready,
         enforcement=Mode(config.policy.enforcement),
-        memory=memory,
+        memory=FileMemory(config.run / "selectors.json", VECTOR_BITS),
         last_set=last_set,
         last_class=last_class,
     )
-    ipcache = IPCacheController(db, config.name, own.addresses, Families(config.network.ipv4, config.network.ipv6))
+    ipcache = IPCacheController(db, config.name, own.addresses, Families(ipv4, ipv6))
     nodes = NodeController(db, store, own.node)
+    records, plug = Records(config.state / "endpoints"), Plug(own.gateway)
     endpoints = Endpoints(
-        db,
-        Records(config.state / "endpoints"),
-        own.pools,
-        Plug(own.gateway),
-        closed=reconcilers.endpoints.closed,
-        clock=clock,
-        cluster=config.node.cluster,
+        db, records, own.pools, plug, closed=kernel.endpoints.closed, clock=clock, cluster=config.node.cluster
     )
-    publish = Reconciler(
-        db,
-        ENDPOINTS,
-        PublishTarget(store, config.name, own.node.internal_ips[0]),
-        clock=clock,
-        hold_prune=True,
+    target = PublishTarget(store, config.name, own.node.internal_ips[0])
+    publish = Reconciler(db, ENDPOINTS, target, clock=clock, hold_prune=True)
+    settle = Settle(db, reflector.ready, ipcache.caught_up, kernel, publish)
+    servers = Servers(
+        Parts(loaded, clock, db, health, reflector, own, datapath, kernel, enforcement, endpoints, settle)
     )
 
-    # What the kernel tells, and who may ask.
-    rings = RingGroup(datapath.maps["cp_events_v1"], datapath.event_dtype, config.run / "events.lock")
-    flows = FlowPipeline(rings, db, clock, config.hubble.flows)
-    lag = LoopLag()
-    settle = Settle(db, reflector.ready, ipcache.caught_up, reconcilers, publish)
-    status = Status(
-        Parts(
-            config, clock, started_ns, db, health, lag, lambda: reflector.state, own.pools, datapath, reconcilers,
-            enforcement, flows, rings, settle.done.is_set,
-        )
-    )  # fmt: skip
-    admin = AdminContext(db, status, lambda: rundir.explain(loaded), flows.monitor)
-    observer = ObserverServer(flows.history, config.name, clock, cluster=config.node.cluster, rate=lambda: flows.rate)
-    cni = CniServer(endpoints, own.gateway, config.run / rundir.CNI_SOCKET)
-
+    jobs = JobGroup("", health, clock)
     await endpoints.restore()
     try:
-        jobs.start("loop-lag", lag.run)
-        jobs.start("flows", flows.run)
-        reconcilers.start(jobs)
+        kernel.start(jobs)
         jobs.start_reporting("store", reflector.run)
         jobs.start_reporting("identities", identity.run)
         jobs.start_reporting("enforcement", enforcement.run)
@@ -123,18 +83,10 @@ async def run(loaded: Loaded, stop: asyncio.Event) -> None:
         jobs.start_reporting("published-endpoints", publish.run)
         await asyncio.to_thread(datapath.attach_node, own.devices)
         jobs.start("settle", settle.run, restart="on-error")
-        await observer.start(str(config.run / rundir.HUBBLE_SOCKET))
-        await listen(
-            jobs,
-            {
-                "admin-api": lambda listening: serve_admin(admin, config.run / rundir.ADMIN_SOCKET, listening),
-                "cni": cni.run,
-            },
-        )
-        rundir.announce(config, clock.now_ns())
+        await servers.start(jobs)
         await stop.wait()
     finally:
-        await observer.stop()
+        await servers.stop()
         await jobs.stop()
-        rings.close()
+        servers.close()
         datapath.close()

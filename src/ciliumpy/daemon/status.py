@@ -14,69 +14,69 @@ from ciliumpy.tables.identities import IDENTITIES
 from ciliumpy.tables.source import POLICIES, PROBLEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
     from ciliumpy.bpf.ring import RingGroup
-    from ciliumpy.daemon.config import AgentConfig
+    from ciliumpy.daemon.config import Loaded
+    from ciliumpy.daemon.node import Own
+    from ciliumpy.daemon.settle import Settle
     from ciliumpy.datapath.loader import Datapath
     from ciliumpy.datapath.reconcile import Reconcilers
+    from ciliumpy.endpoints.controller import Endpoints
     from ciliumpy.enforcement.controller import Controller as Enforcement
     from ciliumpy.flows.pipeline import FlowPipeline
-    from ciliumpy.ipam.allocate import Pool
     from ciliumpy.kit.clock import Clock
     from ciliumpy.state.database import Database
     from ciliumpy.state.health import HealthRegistry
     from ciliumpy.state.lag import LoopLag
-    from ciliumpy.store.interface import StoreState
+    from ciliumpy.store.reflector import Reflector
 
 Object = dict[str, Any]
 
 
 class Parts(NamedTuple):
-    """What `status` asks."""
+    """The agent's parts, for those who tell of them."""
 
-    config: AgentConfig
+    loaded: Loaded
     clock: Clock
-    started_ns: int
     db: Database
     health: HealthRegistry
-    lag: LoopLag
-    store: Callable[[], StoreState]
-    pools: Mapping[str, Pool]
+    reflector: Reflector
+    own: Own
     datapath: Datapath
-    reconcilers: Reconcilers
+    kernel: Reconcilers
     enforcement: Enforcement
-    flows: FlowPipeline
-    rings: RingGroup
-    settled: Callable[[], bool]
+    endpoints: Endpoints
+    settle: Settle
 
 
 class Status:
     """Makes AgentStatus. Cheap enough to be asked many times a second: it reads no map but per-CPU counters."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, flows: FlowPipeline, rings: RingGroup, lag: LoopLag) -> None:
+        self._parts, self._flows, self._rings, self._lag = parts, flows, rings, lag
+        self._started_ns = parts.clock.monotonic_ns()
 
     def __call__(self) -> Object:
-        parts, config = self._parts, self._parts.config
+        parts, flows, rings = self._parts, self._flows, self._rings
+        config, store, settled = parts.loaded.value, parts.reflector.state, parts.settle.done.is_set()
         problems = list(self._problems())
-        store = parts.store()
         bad = store.state == "error" or any(p["severity"] == "error" for p in problems)
-        state = "starting" if not parts.settled() else "degraded" if bad or parts.health.degraded() else "ok"
+        state = "starting" if not settled else "degraded" if bad or parts.health.degraded() else "ok"
         counts = parts.enforcement.counts
-        lag = parts.lag.lag()
+        lag = self._lag.lag()
         return {
             "node": config.name,
             "cluster": config.node.cluster,
             "version": __version__,
             "pid": os.getpid(),
-            "uptimeSeconds": round((parts.clock.monotonic_ns() - parts.started_ns) / 1e9, 1),
+            "uptimeSeconds": round((parts.clock.monotonic_ns() - self._started_ns) / 1e9, 1),
             "state": state,
             "problems": problems,
             "store": {"path": config.store.path, "state": store.state, "message": store.message},
             "ipam": {
                 family: {"cidr": str(pool.network), "allocated": pool.allocated, "total": pool.total}
-                for family, pool in parts.pools.items()
+                for family, pool in parts.own.pools.items()
             },
             "datapath": {
                 "device": config.network.device,
@@ -96,17 +96,17 @@ class Status:
             },
             "identities": len(parts.db.table(IDENTITIES)),
             "hubble": {
-                "flows": len(parts.flows.history),
-                "maxFlows": parts.flows.history.capacity,
-                "seen": parts.flows.history.end,
-                "rate": round(parts.flows.rate, 2),
-                "lost": parts.rings.lost,
+                "flows": len(flows.history),
+                "maxFlows": flows.history.capacity,
+                "seen": flows.history.end,
+                "rate": round(flows.rate, 2),
+                "lost": rings.lost,
                 "heldBack": parts.datapath.held_back(),
             },
             "monitor": {
                 "cpus": os.cpu_count() or 1,
-                "rings": len(parts.rings.rings),
-                "ringBytes": parts.rings.rings[0].size if parts.rings.rings else 0,
+                "rings": len(rings.rings),
+                "ringBytes": rings.rings[0].size if rings.rings else 0,
             },
             "jobs": [
                 {"name": job.name, "state": job.state, "message": job.message, "restarts": job.restarts}
@@ -115,7 +115,7 @@ class Status:
             "loopLagMs": {"p50": lag.p50, "p99": lag.p99, "max": lag.max},
             "maps": [
                 {"name": name, "entries": entries, "maxEntries": parts.datapath.maps[name].max_entries}
-                for name, entries in sorted(parts.reconcilers.entries().items())
+                for name, entries in sorted(parts.kernel.entries().items())
             ],
         }
 

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel tells, and who may ask: the rings' reader, the admin API, Hubble's, the CNI plugin's socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ciliumpy.api.admin import AdminContext
+from ciliumpy.api.admin_server import serve as serve_admin
+from ciliumpy.api.cni import CniServer
+from ciliumpy.api.observer import ObserverServer
+from ciliumpy.bpf.ring import RingGroup
+from ciliumpy.daemon import rundir
+from ciliumpy.daemon.settle import listen
+from ciliumpy.daemon.status import Parts, Status
+from ciliumpy.flows.pipeline import FlowPipeline
+from ciliumpy.state.lag import LoopLag
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ciliumpy.state.jobs import JobGroup
+
+
+class Servers:
+    """Owns the rings' lock and the sockets."""
+
+    def __init__(self, parts: Parts) -> None:
+        config, datapath = parts.loaded.value, parts.datapath
+        self._config, self._clock = config, parts.clock
+        self._rings = RingGroup(datapath.maps["cp_events_v1"], datapath.event_dtype, config.run / "events.lock")
+        self._flows = flows = FlowPipeline(self._rings, parts.db, parts.clock, config.hubble.flows)
+        self._lag = LoopLag()
+        status = Status(parts, self._flows, self._rings, self._lag)
+        self._admin = AdminContext(parts.db, status, lambda: rundir.explain(parts.loaded), flows.monitor)
+        self._cni = CniServer(parts.endpoints, parts.own.gateway, config.run / rundir.CNI_SOCKET)
+        self._observer = ObserverServer(
+            flows.history, config.name, parts.clock, cluster=config.node.cluster, rate=lambda: flows.rate
+        )
+
+    async def start(self, jobs: JobGroup) -> None:
+        """Return when clients can connect to every socket, and `agent.json` says so."""
+        jobs.start("loop-lag", self._lag.run)
+        jobs.start("flows", self._flows.run)
+        await self._observer.start(str(self._config.run / rundir.HUBBLE_SOCKET))
+        await listen(jobs, {"admin-api": self._serve_admin, "cni": self._cni.run})
+        rundir.announce(self._config, self._clock.now_ns())
+
+    def _serve_admin(self, listening: Callable[[], None]) -> Awaitable[None]:
+        return serve_admin(self._admin, self._config.run / rundir.ADMIN_SOCKET, listening)
+
+    async def stop(self) -> None:
+        """Hear no more clients; the jobs are stopped by their group, then `close` the rings."""
+        await self._observer.stop()
+
+    def close(self) -> None:
+        self._rings.close()
