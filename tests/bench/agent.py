@@ -103,8 +103,8 @@ def _load(report: Report, lab: BenchLab, plugs: Plugs) -> None:
     """Fill up to 1,000 endpoints and 10,000 identities while the loop's lag is watched from its own measurements."""
     before = time.monotonic()
     put_identities(lab, IDENTITIES)
-    plugs.endpoints(ENDPOINTS - lab.status()["endpoints"]["total"])
     wait_for("all identities", lambda: lab.status()["identities"] >= IDENTITIES)
+    plugs.endpoints(ENDPOINTS - lab.status()["endpoints"]["total"])
     took = time.monotonic() - before
     status = lab.status()
     report.add("loop_lag_p99_ms", status["loopLagMs"]["p99"], "ms", mark=50, better="lower")
@@ -116,7 +116,7 @@ def _load(report: Report, lab: BenchLab, plugs: Plugs) -> None:
 
 
 def _policies(report: Report, lab: BenchLab, pods: dict[str, dict[str, Any]]) -> None:
-    """Policy file renamed into place until the first packet of a live UDP flow is judged by it; allow and deny in turn."""
+    """Policy file renamed into place until a live UDP flow's next packet is judged by it; allow and deny in turn."""
     target = pods["server"]["addresses"][0]
     with _socket_in(pods["server"]) as receiver, _socket_in(pods["client"]) as sender:
         receiver.bind((target, 9000))

@@ -86,7 +86,8 @@ def _servers(load: Path, paths: tuple[Path2, ...], family: str) -> Iterator[None
                 command = [str(load), path.server, _cores(mode)[1], "serve", _address(path, family), _port(mode)]
                 server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
                 running.append(server)
-                assert server.stdout and server.stdout.readline() == "ready\n", command
+                if server.stdout is None or server.stdout.readline() != "ready\n":
+                    raise RuntimeError(f"does not listen: {command}")
         yield
     finally:
         for server in running:

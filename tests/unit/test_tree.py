@@ -14,7 +14,9 @@ GENERATED = ("src/ciliumpy/proto/", "requirements")
 
 
 def _files(*patterns: str) -> list[Path]:
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", *patterns], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", *patterns], capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a git checkout")
     names = [n for n in listed.stdout.splitlines() if not n.startswith(GENERATED)]
@@ -36,7 +38,11 @@ def test_bpf_code_carries_the_kernel_s_licence() -> None:
 
 
 def test_no_file_has_more_than_500_lines() -> None:
-    long = {str(p.relative_to(ROOT)): n for p in _files("*.py", "*.c", "*.h") if (n := len(p.read_text().splitlines())) > 500}
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in _files("*.py", "*.c", "*.h")
+        if (n := len(p.read_text().splitlines())) > 500
+    }
     assert long == {}
 
 
@@ -64,9 +70,7 @@ def test_architecture_page_points_at_the_file_that_does_it(question: str) -> Non
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:
-    broken = []
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
-            if not re.match(r"\w+://", target) and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    links = [(page, to) for page in pages for to in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())]
+    broken = [f"{p.relative_to(ROOT)}: {to}" for p, to in links if "://" not in to and not (p.parent / to).exists()]
     assert broken == []

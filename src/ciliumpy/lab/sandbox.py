@@ -47,7 +47,7 @@ class View(NamedTuple):
 
 def furnish(view: View) -> None:
     """Set up the mounts and the name, as the first process in fresh namespaces, still with all capabilities."""
-    libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
+    _take_root_along()
     hosts = os.open(view.hosts, os.O_RDONLY | os.O_CLOEXEC)
     _hide((*_HIDDEN, *view.hidden))
     libc.set_readonly_recursive("/")
@@ -65,6 +65,26 @@ def furnish(view: View) -> None:
     _no_name_server()
     socket.sethostname(view.hostname)
     os.chdir("/")
+
+
+def _take_root_along() -> None:
+    """Make a private copy of what is mounted at and below the present root the namespace's real root.
+
+    The present one may be a plain directory that somebody has changed root to: whoever joins the namespace later, or
+    breaks out of such a root, would then see more than the pod shall.
+    """
+    here = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    libc.setns(namespace, libc.CLONE_NEWNS)
+    libc.mount("none", "/", flags=libc.MS_REC | libc.MS_PRIVATE)
+    os.fchdir(here)
+    libc.mount(".", "proc", flags=libc.MS_BIND | libc.MS_REC)
+    os.chdir("proc")
+    libc.pivot_root(".", ".")
+    libc.umount(".", libc.MNT_DETACH)
+    os.chdir("/")
+    os.close(here)
+    os.close(namespace)
 
 
 def _put(source: str, target: str) -> None:

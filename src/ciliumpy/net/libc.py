@@ -60,6 +60,10 @@ def umount(target: str, flags: int = 0) -> None:
     _check(_libc().umount2(target.encode(), flags), f"umount {target}")
 
 
+def pivot_root(new_root: str, put_old: str) -> None:
+    _check(_libc().pivot_root(new_root.encode(), put_old.encode()), f"pivot_root to {new_root}")
+
+
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     """Return prctl's own result, which is never negative."""
     arguments = (ctypes.c_ulong(a) for a in (arg2, arg3, arg4, arg5))
@@ -78,6 +82,32 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
         m >> high for m in (effective, permitted, inheritable)
     ]
     _check(_libc().capset(header, struct.pack("=6I", *halves)), "capset")
+
+
+def own_root() -> None:
+    """Make the calling process's root, in a mount namespace of its own, that namespace's root, with nothing above it.
+
+    After a chroot the root is a directory of some mount and the namespace's root lies beyond it: it could be reached
+    again, and nothing can be mounted on "/".
+    """
+    pivot_root, open_tree, move_mount = 155, 428, 429
+    at_empty_path, at_recursive, clone, from_empty, to_empty = 0x1000, 0x8000, 0x1, 0x4, 0x40
+    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(namespace, CLONE_NEWNS)  # ends a chroot: "/" is a mount now
+        mount("none", "/", flags=MS_REC | MS_PRIVATE)
+        tree = _libc().syscall(open_tree, root, b"", clone | at_recursive | at_empty_path | os.O_CLOEXEC)
+        _check(min(tree, 0), "copy the root")
+        _check(_libc().syscall(move_mount, tree, b"", root, b"", from_empty | to_empty), "mount the root")
+        os.fchdir(tree)
+        os.close(tree)
+    finally:
+        os.close(namespace)
+        os.close(root)
+    _check(_libc().syscall(pivot_root, b".", b"."), "change the root")
+    umount(".", MNT_DETACH)  # the former root, now stacked upon the new one
+    os.chdir("/")
 
 
 def set_readonly_recursive(path: str) -> None:
