@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.client import target
@@ -78,9 +78,12 @@ def lock(name: str, doing: str) -> Iterator[None]:
     """Hold the lab against another `lab up` or `lab down`; CiliumpyError that says who holds it."""
     check_name(name, "lab")
     path = target.run_dir() / "labs" / f".{name}.lock"
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:  # the last holder of another lock has removed the empty folder in between
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -99,6 +102,9 @@ def lock(name: str, doing: str) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(fd)
+        with suppress(OSError):  # what is not empty stays
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
 
 
 def _is_still(path: Path, fd: int) -> bool:
