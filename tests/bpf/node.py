@@ -109,6 +109,15 @@ class Result:
         return drops[0] if drops else 0
 
     @property
+    def packet_type(self) -> int:
+        """What it was handed over with; only of the test object overlay_test."""
+        return struct.unpack_from("<I", self.ctx, 64)[0] - 1
+
+    @property
+    def mark(self) -> int:
+        return int(struct.unpack_from("<I", self.ctx, 8)[0])
+
+    @property
     def types(self) -> list[int]:
         return [int(one["type"]) for one in self.events]
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.root
+PACKET_HOST = 0
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ def test_a_far_pod_reaches_a_local_one(tunnelled: Node, version: int) -> None:
 
     assert result.verdict == back.verdict == REDIRECT
     assert (result.read.eth_dst, result.read.eth_src) == (one.mac, one.host_mac)
+    assert result.packet_type == PACKET_HOST  # a tunnel's frames are for somebody else's MAC
     assert result.read.ttl == 64  # the sender's node took one
     assert result.events[0]["src_identity"] == FAR_IDENTITY
     assert back.events[0]["flags"] & IS_REPLY
@@ -135,7 +137,7 @@ def test_for_this_node_it_goes_up_the_stack_and_for_nobody_nowhere(tunnelled: No
     through = tunnelled.overlay(tcp(FAR[version], FAR_NODE[version], 4000, 22, SYN))
 
     assert up.verdict == OK
-    assert int.from_bytes(up.ctx[4:8], "little") == 0  # PACKET_HOST
+    assert up.packet_type == PACKET_HOST
     assert (gone.verdict, gone.reason) == (SHOT, 151)
     assert (through.verdict, through.reason) == (SHOT, 151)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,8 +53,7 @@ def test_pod_to_pod_on_this_node(node: Node, version: int) -> None:
     assert (result.read.eth_dst, result.read.eth_src) == (two.mac, two.host_mac)
     assert result.read.ttl == 63
     assert result.read.sums_right
-    assert struct.unpack_from("<I", result.ctx, 8)[0] == 0  # mark
-    assert struct.unpack_from("<I", result.ctx, 4)[0] == 0  # PACKET_HOST
+    assert result.mark == 0
     (event,) = result.events
     assert (event["type"], event["src_identity"], event["dst_identity"]) == (FLOW, 1000, 2000)
     assert (event["src_endpoint"], event["dst_endpoint"], event["sport"], event["dport"]) == (1, 2, 4000, 80)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The datapath, but a packet's tunnel key comes from cb: a test run cannot set one. cb[0] VNI, cb[1] outer IPv4 source. */
+/*
+ * The datapath with what a test run can neither set nor see in cb: cb[0] is the VNI and cb[1] the outer IPv4 source that
+ * the packet comes with, cb[4] becomes 1 plus the packet type that it is handed over with.
+ */
 #include "packet.h"
 
 static __always_inline int key_from_cb(struct __sk_buff *skb, struct packet *p)
@@ -9,5 +12,7 @@ static __always_inline int key_from_cb(struct __sk_buff *skb, struct packet *p)
 	return 0;
 }
 #define READ_TUNNEL_KEY(skb, p) key_from_cb(skb, p)
+
+#define AT_HANDED_OVER(skb) ((skb)->cb[4] = (skb)->pkt_type + 1)
 
 #include "datapath.bpf.c"

@@ -14,6 +14,9 @@
 #ifndef AT_JUDGED
 #define AT_JUDGED(p)
 #endif
+#ifndef AT_HANDED_OVER
+#define AT_HANDED_OVER(skb)
+#endif
 #ifndef JIFFIES
 #define JIFFIES() bpf_jiffies64()
 #endif

@@ -2,6 +2,7 @@
 /* The end of a packet that goes on: to a pod, into the tunnel, up the stack, along the kernel's routes. */
 #pragma once
 
+#include "conntrack.h"
 #include "encap.h"
 #include "icmp.h"
 
@@ -50,6 +51,7 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct packet *p, const
 	skb->mark = 0;
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
+	AT_HANDED_OVER(skb);
 	/* Only an ingress hook can cross into the pod at once, and only where there is a border to cross. */
 	if (half->flags & HALF_SAME_NETNS || p->hook == HOOK_HOST)
 		return bpf_redirect(half->to_pod.ifindex, 0);
@@ -60,6 +62,7 @@ static __always_inline int to_host(struct __sk_buff *skb)
 {
 	if (skb->pkt_type != PACKET_HOST) /* the tunnel takes inner frames for somebody else's */
 		bpf_skb_change_type(skb, PACKET_HOST);
+	AT_HANDED_OVER(skb);
 	return TC_ACT_OK;
 }
 
