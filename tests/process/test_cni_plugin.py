@@ -163,7 +163,8 @@ def test_the_agents_error_is_the_answer(agent, sandbox, tmp_path):
 @pytest.mark.parametrize(("answer", "code"), [(None, 11), ("?", 100), ({"result": 7}, 100), ({"error": {}}, 100)])
 def test_an_answer_that_cannot_be_read_is_an_error(agent, sandbox, tmp_path, answer, code):
     agent.answer = answer
-    assert plugin(config(tmp_path), command="ADD", netns=sandbox)[1]["code"] == code
+    given = plugin(config(tmp_path), command="ADD", netns=sandbox)[1]
+    assert given["code"] == code, given
 
 
 @pytest.mark.root

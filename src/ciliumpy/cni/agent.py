@@ -37,7 +37,8 @@ def ask(path: str, message: bytes, fd: int | None, timeout_s: float = ANSWER_TIM
                 connection.sendall(message)
             else:
                 sent = socket.send_fds(connection, [message], [fd])
-                connection.sendall(message[sent:])
+                if sent < len(message):  # even an empty write fails once the agent has answered and hung up
+                    connection.sendall(message[sent:])
             line = _read_line(connection)
         except TimeoutError as error:
             raise AgentDownError(path, f"no answer within {timeout_s:g} s") from error
