@@ -12,6 +12,7 @@ import pytest
 
 from ciliumpy.bpf import build
 from tests.bpf.node import NOWHERE, OWN_NODE, Node
+from tests.bpf.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,13 +90,22 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
+@pytest.fixture(scope="session")
+def pool() -> Iterator[Pool]:
+    made = Pool()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
 @pytest.fixture
-def make_node(devices: dict[str, int], objects: dict[str, Path]) -> Iterator[Callable[..., Node]]:
+def make_node(devices: dict[str, int], objects: dict[str, Path], pool: Pool) -> Iterator[Callable[..., Node]]:
     """Node of an object (datapath unless named), constants and map sizes as wanted."""
     made: list[Node] = []
 
     def make(name: str = "datapath", sizes: dict[str, int] | None = None, **rodata: int) -> Node:
-        made.append(Node(objects[name], devices, sizes=sizes, **rodata))
+        made.append(Node(pool, objects[name], devices, sizes=sizes, **rodata))
         return made[-1]
 
     try:

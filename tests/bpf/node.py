@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ciliumpy.bpf.programs import Collection, load_object
 from ciliumpy.bpf.ring import RingGroup
 from tests.bpf import packets
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.bpf.pool import Pool
 
 OK, SHOT, REDIRECT = 0, 2, 7
 HOST, WORLD4, WORLD6, REMOTE_NODE = 1, 9, 10, 6
@@ -123,10 +124,10 @@ class Result:
 
 
 class Node:
-    """Owns what it loads; `close()`."""
+    """Owns the object that it took from the pool; `close()` gives it back."""
 
     def __init__(
-        self, path: Path, devices: dict[str, int], *, sizes: dict[str, int] | None = None, **rodata: int
+        self, pool: Pool, path: Path, devices: dict[str, int], *, sizes: dict[str, int] | None = None, **rodata: int
     ) -> None:
         self.devices = devices
         fixed: dict[str, int | bytes] = {
@@ -139,12 +140,13 @@ class Node:
             "cfg_node_ip6": address(OWN_NODE[6]),
         }
         small = {"cp_ct4_v1": 1024, "cp_ct6_v1": 1024, "cp_counter_v1": 1024}
-        self.object: Collection = load_object(
-            path,
-            rodata={**fixed, "cfg_counters": 1024, **rodata},
-            max_entries={**small, **(sizes or {})},
-            ring_size=1 << 16,
-        )
+        self._options: dict[str, Any] = {
+            "rodata": {**fixed, "cfg_counters": 1024, **rodata},
+            "max_entries": {**small, **(sizes or {})},
+            "ring_size": 1 << 16,
+        }
+        self._pool, self._path = pool, path
+        self.object = pool.take(path, **self._options)
         self.maps = self.object.maps
         self.rings = RingGroup(self.maps["cp_events_v1"], self.object.btf.dtype("event"))
         self._classes = itertools.count(1)
@@ -162,7 +164,7 @@ class Node:
 
     def close(self) -> None:
         self.rings.close()
-        self.object.close()
+        self._pool.give_back(self.object, self._path, **self._options)
 
     # ---- tables ------------------------------------------------------------------------------------------------------
 

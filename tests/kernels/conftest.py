@@ -45,7 +45,7 @@ def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def _test_objects(folder: Path) -> Path:
     """Objects are compiled here: a compiler takes long under emulation."""
     build.build()
-    for source in sorted((build.SOURCES / "testing").glob("*.bpf.c")):
+    for source in sorted((ROOT / "tests/bpf/c").glob("*.bpf.c")):
         target = folder / f"{source.name.removesuffix('.bpf.c')}.o"
         build.compile_object(source, target, extra=("-I", str(build.SOURCES)))
     return folder

@@ -19,6 +19,7 @@ from ciliumpy.bpf import build
 from ciliumpy.bpf.links import attach_tcx
 from ciliumpy.net import links, netns, pods, sysctl
 from tests.bpf.node import ALLOW, DROP, FLOW, INGRESS, ROUTER, TO_LOCAL, Level, Node
+from tests.bpf.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,9 @@ def pair() -> Iterator[tuple[Node, dict[int, int]]]:
                 host_mac=f"02:00:00:00:02:{slot:02x}",
                 peer_mac=f"02:00:00:00:01:{slot:02x}",
             )
-        node = Node(build.OBJECTS / "datapath.o", devices)
+        pool = Pool()
+        undo.callback(pool.close)
+        node = Node(pool, build.OBJECTS / "datapath.o", devices)
         undo.callback(node.close)
         for pod in node.pods[:2]:
             undo.callback(attach_tcx(node.object.programs["pod"], pod.ifindex, "ingress", None).close)
