@@ -12,6 +12,7 @@ from ciliumpy.enforcement.bits import Bits
 from ciliumpy.enforcement.encode import DoesNotFitError
 from ciliumpy.enforcement.memory import FileMemory
 from ciliumpy.model.selectors import all_of, equals
+from tests.soak import scaled
 
 SELECTORS = [all_of(equals("k8s", "app", f"a{i}")) for i in range(8)]
 
@@ -74,7 +75,7 @@ class Life(RuleBasedStateMachine):
                 assert self.bits[selector] == bit
 
 
-Life.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Life.TestCase.settings = settings(max_examples=scaled(60), stateful_step_count=30, deadline=None)
 TestLife = Life.TestCase
 
 

@@ -25,6 +25,7 @@ from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, PolicySet
 from ciliumpy.tables.identities import IDENTITIES, Identity
 from ciliumpy.tables.source import POLICIES, Policy
+from tests.soak import scaled
 from tests.unit.policy.lookup import lookup
 
 SIZE = 64
@@ -277,7 +278,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=scaled(100), deadline=None)
 @given(steps)
 async def test_whatever_happens_in_whatever_order(found):
     """At every moment the kernel's sets and vectors agree about bits; in the end the verdicts are the rules'."""

@@ -16,6 +16,7 @@ from ciliumpy.flows.to_flow import FlowMaker
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.labels import parse
 from ciliumpy.proto.flow_pb2 import EventTypeFilter, Flow, FlowFilter, NetworkInterface, TCPFlags, Workload
+from tests.soak import scaled
 from tests.unit.flows import events
 from tests.unit.flows.events import (
     AGGREGATE,
@@ -165,7 +166,7 @@ def sparse(draw):
     return made
 
 
-@settings(max_examples=300)
+@settings(max_examples=scaled(300))
 @given(st.lists(sparse(), max_size=3), st.lists(sparse(), max_size=2))
 def test_masks_are_what_the_finished_flows_say(whitelist, blacklist):
     matcher = FlowMatcher(whitelist, blacklist, NAMES, NODE, NODE_LABELS)

@@ -19,13 +19,14 @@ from ciliumpy.policy.oracle import judge
 from ciliumpy.policy.repository import PolicyKey, Repository
 from ciliumpy.policy.selector_cache import SelectorCache
 from ciliumpy.tables.enforcement import PortRow
+from tests.soak import scaled
 from tests.unit.policy.lookup import lookup
 from tests.unit.policy.strategies import PORTS, PROTOCOLS, label_sets, rules, selectors
 
 SIZE = 256
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scaled(150), deadline=None)
 @given(
     st.lists(rules(), max_size=8),
     label_sets,
@@ -56,7 +57,7 @@ def test_the_kernel_says_what_the_rules_say(found, subject, peers, enforcement):
             assert set(answer.rules) <= saying
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=scaled(100), deadline=None)
 @given(st.lists(rules(), max_size=6), label_sets, st.randoms())
 def test_the_order_of_rules_does_not_matter(found, subject, random):
     named = [Named(rule, Bound("Policy", "", str(i), rule.path)) for i, rule in enumerate(found)]
@@ -64,7 +65,7 @@ def test_the_order_of_rules_does_not_matter(found, subject, random):
     assert compile_policy(named) == compile_policy(shuffled)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=scaled(100), deadline=None)
 @given(st.lists(rules(), min_size=1, max_size=6), label_sets)
 def test_a_peer_without_a_vector_is_never_allowed_by_a_selector(found, subject):
     """An identity that the kernel does not know yet meets every deny, and of the rest what is for everybody only."""
@@ -126,7 +127,7 @@ cache_steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scaled(150), deadline=None)
 @given(st.lists(selectors, min_size=4, max_size=4, unique=True), cache_steps)
 def test_the_cache_is_what_matching_everything_gives(known, steps):
     cache = SelectorCache()
@@ -169,7 +170,7 @@ repository_steps = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=scaled(100), deadline=None)
 @given(repository_steps)
 def test_what_a_change_does_not_name_has_not_changed(steps):
     """Recompiling only the identities that a change returns gives what compiling all from scratch gives."""

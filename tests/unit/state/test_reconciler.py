@@ -15,6 +15,7 @@ from ciliumpy.state.database import Database
 from ciliumpy.state.health import HealthRegistry
 from ciliumpy.state.jobs import JobGroup
 from ciliumpy.state.reconciler import Reconciler
+from tests.soak import scaled
 from tests.unit.state.support import ROWS, FakeClock, FakeKernel, Row
 from tests.unit.state.target_contract import TargetContract
 
@@ -236,7 +237,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scaled(150), deadline=None)
 @given(steps=st.lists(step, max_size=25))
 async def test_whatever_happens_the_kernel_ends_up_equal(steps) -> None:
     world = World(batch=2)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ciliumpy.state.database import Database
 from ciliumpy.state.table import TableSpec
+from tests.soak import scaled
 from tests.unit.state.support import OTHERS, ROWS, FakeClock, Row
 
 keys = st.integers(0, 5)
@@ -133,7 +134,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestMachine.settings = settings(max_examples=scaled(150), stateful_step_count=30, deadline=None)
 
 
 def test_an_equal_row_is_no_write() -> None:

@@ -16,6 +16,7 @@ from ciliumpy.store.catalog import Catalog
 from ciliumpy.store.interface import Key, Read
 from ciliumpy.store.last_good import LastGood
 from ciliumpy.tables.source import POLICIES, PROBLEMS, Problem
+from tests.soak import scaled
 from tests.unit.store.support import policy
 
 ORIGINS = ("/s/a.yaml", "/s/b.yaml", "/s/c.yaml")
@@ -131,4 +132,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+TestMachine.settings = settings(max_examples=scaled(60), stateful_step_count=20, deadline=None)
