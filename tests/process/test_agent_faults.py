@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+from ciliumpy.net import addresses, links, netns, routes
+
 from .agent_node import AgentNode
 from .test_agent import passes, policy
 
@@ -94,8 +96,8 @@ def test_without_its_pins_a_pod_is_closed(node: AgentNode) -> None:
 def test_a_link_that_is_torn_off_is_put_back(node: AgentNode) -> None:
     a, b = node.add("a"), node.add("b")
     device = a.result["interfaces"][0]["name"]
-    with node.map("cp_link_v1") as links, node.map("cp_local_v1") as local:
-        for map_ in (links, local):
+    with node.map("cp_link_v1") as link, node.map("cp_local_v1") as local:
+        for map_ in (link, local):
             for key in map_.items()[0]:
                 map_.delete(key.tobytes())
     assert not a.ping(b.addresses[0], timeout_s=0.2)
@@ -128,3 +130,23 @@ def test_bad_policies_keep_what_was_before(node: AgentNode) -> None:
         node.apply("policy", policy("b-from-a", "b", peer="c"))
         node.until(lambda: c.can_connect(b.addresses[0], 8080, 0.2))
         node.until(lambda: node.health() == "ok")
+
+
+def test_what_the_node_changes_is_decided_anew(node: AgentNode) -> None:
+    def epoch() -> int:
+        return int(node.get("/v1/status")["datapath"]["epoch"])
+
+    a = node.add("a")
+    eth0 = netns.run_in(node.place.fd, links.need, "eth0").ifindex
+    for change in (
+        lambda: routes.replace_route("192.0.2.0/24", eth0, via="172.30.7.254"),
+        lambda: addresses.set_addresses(eth0, ["172.30.7.1/24", "fd00:30:7::1/64", "192.0.2.1/32"]),
+        lambda: links.set_mtu(eth0, 1400),
+    ):
+        before = epoch()
+        netns.run_in(node.place.fd, change)
+        node.until(lambda before=before: epoch() > before)
+    before = epoch()
+    netns.run_in(node.place.fd, links.set_mtu, a.result["interfaces"][0]["name"], 1400)
+    assert a.ping("10.244.0.1")
+    assert epoch() == before, "a pod's device is our own doing"

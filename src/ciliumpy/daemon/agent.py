@@ -89,4 +89,5 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         await servers.stop()
         await jobs.stop()
         servers.close()
+        kernel.close()
         datapath.close()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from ciliumpy.datapath.changes import NetworkChanges
 from ciliumpy.datapath.ctgc import Collector
 from ciliumpy.datapath.desired import DesiredEndpoints
 from ciliumpy.datapath.endpoints import EndpointTarget
@@ -37,6 +38,7 @@ class Reconcilers:
         self.policy = PolicyTarget(db, maps, self.endpoints.in_use)
         self.ipcache = IPCacheTarget(maps, epochs, db.table(VECTORS))
         self.collector = Collector(maps, datapath.now)
+        self._changes = NetworkChanges(epochs, datapath.pods.values)
         self._desired = DesiredEndpoints(db)
         targets: list[tuple[Any, Any]] = [
             (VECTORS, VectorTarget(maps, epochs)),
@@ -55,6 +57,7 @@ class Reconcilers:
         jobs.start("desired-endpoints", self._desired.run)
         jobs.start("policy-sweep", self.policy.sweep)
         jobs.start_reporting("conntrack-gc", self.collector.run)
+        jobs.start_reporting("network-changes", self._changes.run)
 
     def entries(self) -> dict[str, int]:
         """Return how many rows the maps have, as far as we wrote them; of conntrack, at the last collection."""
@@ -67,3 +70,7 @@ class Reconcilers:
         for reconciler in self._reconcilers.values():
             await reconciler.synced.wait()
         await asyncio.to_thread(self._epochs.bump_all)
+
+    def close(self) -> None:
+        """After the jobs have ended."""
+        self._changes.close()

@@ -160,18 +160,22 @@ class Endpoints:
         labels = await self._labels_of(request)
         endpoint = self._allocate(request, labels)
         try:
-            # The record comes first: what is made from here on is found, and removed, by the next agent.
-            self._save(endpoint, request)
-            ifindex, peer_ifindex = await _whole(self._plug.create, endpoint, netns_fd)
+            record = self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid)
+            ifindex, peer_ifindex = await _whole(self._make, record, netns_fd)
             endpoint = msgspec.structs.replace(endpoint, ifindex=ifindex, peer_ifindex=peer_ifindex)
             with self._db.write() as txn:
                 self._place(txn, endpoint)
-            self._save(self._table.get(endpoint.id) or endpoint, request)
+            await self._remember([endpoint.id])
             await self._ready(endpoint)
         except BaseException:
             await self._destroy(endpoint)
             raise
         return self._table.get(endpoint.id) or endpoint
+
+    def _make(self, record: Record, netns_fd: int) -> tuple[int, int]:
+        """Make the devices. The record comes first: what is made is found, and removed, by the next agent."""
+        self._records.save(record)
+        return self._plug.create(record.endpoint, netns_fd)
 
     def _allocate(self, request: Request, labels: tuple[str, ...]) -> Endpoint:
         used = {row.id for row in self._table.all()} | self._kept.keys()
@@ -259,23 +263,31 @@ class Endpoints:
                 if numbered:
                     affected |= _by_id(row for row in self._table.all() if row.labels in numbered)
                 with self._db.write() as txn:
-                    for row in affected.values():
-                        self._follow(txn, row)
+                    changed = [row.id for row in affected.values() if self._follow(txn, row)]
+                await self._remember(changed)
                 await wait_any(pods, namespaces, identities)
         finally:
             for observer in (pods, namespaces, identities):
                 observer.close()
 
-    def _follow(self, txn: WriteTransaction, row: Endpoint) -> None:
+    def _follow(self, txn: WriteTransaction, row: Endpoint) -> bool:
         pod = txn.get(PODS, (row.namespace, row.pod))
         labels = row.labels if pod is None else self._pod_labels(pod)
         changed = self._place(txn, msgspec.structs.replace(row, labels=labels))
         if labels != row.labels:
             self._forget_request(txn, row.labels)
-        record = self._kept.get(row.id)
-        if changed and record is not None:
-            self._kept[row.id] = msgspec.structs.replace(record, endpoint=txn.get(ENDPOINTS, row.id) or row)
-            self._records.save(self._kept[row.id])
+        return changed
+
+    async def _remember(self, numbers: Iterable[int]) -> None:
+        """Write the records of endpoints as they are now."""
+        records = []
+        for number in numbers:
+            row, record = self._table.get(number), self._kept.get(number)
+            if row is not None and record is not None and row.generation == record.endpoint.generation:
+                records.append(msgspec.structs.replace(record, endpoint=row))
+                self._kept[number] = records[-1]
+        if records:
+            await _whole(self._records.save_all, records)
 
     def _place(self, txn: WriteTransaction, row: Endpoint) -> bool:
         """Write the row with the identity of its labels; with its former one until there is a new one."""
@@ -332,10 +344,6 @@ class Endpoints:
 
     def _pool(self, address: str) -> AddressPool:
         return self._pools["ipv6" if ":" in address else "ipv4"]
-
-    def _save(self, endpoint: Endpoint, request: Request) -> None:
-        self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid)
-        self._records.save(self._kept[endpoint.id])
 
 
 async def _whole(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

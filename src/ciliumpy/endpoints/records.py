@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from ciliumpy.tables.endpoints import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -26,10 +28,11 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Records:
-    """The folder of records. Written by temporary file and rename; a damaged file is set aside, not fatal."""
+    """The folder of records, for any thread. Written by a rename; a damaged file is set aside, not fatal."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lock = threading.Lock()
 
     def load(self) -> list[Record]:
         """Return all records by id. A damaged one is renamed to `*.damaged` and logged."""
@@ -43,16 +46,22 @@ class Records:
         return sorted(records, key=lambda record: record.endpoint.id)
 
     def save(self, record: Record) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(record.endpoint.id)
         temporary = path.with_suffix(".tmp")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.json.encode(record))
-        temporary.replace(path)
+        with self._lock:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(msgspec.json.encode(record))
+            temporary.replace(path)
+
+    def save_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.save(record)
 
     def remove(self, endpoint_id: int) -> None:
-        self._path(endpoint_id).unlink(missing_ok=True)
+        with self._lock:
+            self._path(endpoint_id).unlink(missing_ok=True)
 
     def _path(self, endpoint_id: int) -> Path:
         return self._folder / f"{endpoint_id}.json"

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hears of changed links, addresses and routes of one namespace. What they are now is read elsewhere, when needed."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_: link, v4 address, v4 route, v6 address, v6 route
+_LINK, _ADDRESS, _ROUTE = (16, 17), (20, 21), (24, 25)  # RTM_NEW*, RTM_DEL*
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr
+_ATTRIBUTE = struct.Struct("=HH")
+_ROUTE_BODY = 12  # struct rtmsg
+_RTA_OIF = 4
+EVERYTHING = 0
+
+
+class Watch:
+    """A netlink socket in the namespace of the thread that makes it. Non-blocking; `fileno` is for a loop."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        try:
+            self._socket.bind((0, _GROUPS))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def read(self) -> set[int]:
+        """Return the ifindexes of what changed since the last call; EVERYTHING is in it where that is not known."""
+        changed: set[int] = set()
+        while True:
+            try:
+                changed |= _changed(self._socket.recv(1 << 16))
+            except BlockingIOError:
+                return changed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                changed.add(EVERYTHING)  # more than the socket could hold
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _changed(data: bytes) -> set[int]:
+    found: set[int] = set()
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, offset)
+        body = data[offset + _HEADER.size : offset + length]
+        if length < _HEADER.size:
+            break
+        if kind in _LINK or kind in _ADDRESS:
+            found.add(int.from_bytes(body[4:8], "little"))  # ifi_index, ifa_index
+        elif kind in _ROUTE:
+            found.add(_route_device(body))
+        offset += (length + 3) & ~3
+    return found
+
+
+def _route_device(body: bytes) -> int:
+    """Return the device of a route; EVERYTHING for one over several."""
+    offset = _ROUTE_BODY
+    while offset + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, offset)
+        if kind == _RTA_OIF:
+            return int.from_bytes(body[offset + 4 : offset + 8], "little")
+        offset += max(4, (length + 3) & ~3)
+    return EVERYTHING
