@@ -26,16 +26,16 @@ static __always_inline int forward(struct __sk_buff *skb, struct packet *p, cons
 	int verdict;
 
 	if (replayable(p)) {
-		verdict = family == IPV4 ? replay4(skb, p) : replay6(skb, p);
+		verdict = family == IPV4 ? replay4(skb) : replay6(skb);
 		if (verdict != NOT_REPLAYED)
 			return verdict;
 	}
-	return family == IPV4 ? slow_path4(skb, p) : slow_path6(skb, p);
+	return family == IPV4 ? slow_path4(skb) : slow_path6(skb);
 }
 
 static __always_inline struct packet *start(struct __sk_buff *skb, const __u32 hook)
 {
-	struct scratch *scratch = bpf_map_lookup_elem(&cp_scratch_v1, &zero);
+	struct scratch *scratch = scratch_at_hand();
 	struct packet *p;
 
 	if (!scratch)
@@ -50,7 +50,7 @@ static __always_inline struct packet *start(struct __sk_buff *skb, const __u32 h
 
 static __always_inline int pod_packet(struct __sk_buff *skb, struct packet *p, const int family)
 {
-	int reason = parse(skb, p, family);
+	int reason = parse(skb, family);
 
 	if (reason)
 		return drop(p, reason);
@@ -83,7 +83,7 @@ int pod(struct __sk_buff *skb)
 
 static __always_inline int overlay_packet(struct __sk_buff *skb, struct packet *p, const int family)
 {
-	int reason = parse(skb, p, family);
+	int reason = parse(skb, family);
 
 	if (!reason)
 		reason = READ_TUNNEL_KEY(skb, p);
@@ -111,7 +111,7 @@ int overlay(struct __sk_buff *skb)
 /* The stack's packets to pods. What it says to neighbours and groups on a link without any ends here. */
 static __always_inline int host_packet(struct __sk_buff *skb, struct packet *p, const int family)
 {
-	int reason = parse(skb, p, family);
+	int reason = parse(skb, family);
 
 	if (family == IPV6 && is_neighbour_talk(p))
 		return drop_silently(p, DROP_FORBIDDEN_ICMP6);
@@ -140,7 +140,7 @@ int host(struct __sk_buff *skb)
  */
 static __always_inline int netdev_packet(struct __sk_buff *skb, struct packet *p, const int family)
 {
-	int reason = parse(skb, p, family);
+	int reason = parse(skb, family);
 
 	if (family == IPV6 && is_neighbour_talk(p))
 		return TC_ACT_OK;

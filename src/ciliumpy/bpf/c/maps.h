@@ -64,6 +64,12 @@ MAP(cp_scratch_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct scratch, 1, 0);
 
 static const __u32 zero = 0;
 
+/* For functions of their own: of an argument older kernels would not take the fields as map keys. */
+static __always_inline struct scratch *scratch_at_hand(void)
+{
+	return bpf_map_lookup_elem(&cp_scratch_v1, &zero);
+}
+
 static __always_inline struct endpoint *endpoint_of(__u32 slot)
 {
 	return bpf_map_lookup_elem(&cp_endpoint_v1, &slot);

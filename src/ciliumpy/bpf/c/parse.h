@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "packet.h"
+#include "maps.h"
 
 #define MAX_EXTENSIONS 3
 #define PULL_BYTES (ETH_HLEN + 40 + 40) /* headers that are to be in the linear part */
@@ -222,17 +222,21 @@ static __always_inline int parse_any(struct __sk_buff *skb, struct packet *p, co
 }
 
 /* Functions of their own, so that the verifier walks them once and not once for every way through them. */
-__attribute__((noinline)) int parse_frame4(struct __sk_buff *skb, struct packet *p)
+__attribute__((noinline)) int parse_frame4(struct __sk_buff *skb)
 {
-	return p ? parse_any(skb, p, IPV4) : DROP_INVALID;
+	struct scratch *s = scratch_at_hand();
+
+	return s ? parse_any(skb, &s->packet, IPV4) : DROP_INVALID;
 }
 
-__attribute__((noinline)) int parse_frame6(struct __sk_buff *skb, struct packet *p)
+__attribute__((noinline)) int parse_frame6(struct __sk_buff *skb)
 {
-	return p ? parse_any(skb, p, IPV6) : DROP_INVALID;
+	struct scratch *s = scratch_at_hand();
+
+	return s ? parse_any(skb, &s->packet, IPV6) : DROP_INVALID;
 }
 
-static __always_inline int parse(struct __sk_buff *skb, struct packet *p, const int family)
+static __always_inline int parse(struct __sk_buff *skb, const int family)
 {
-	return family == IPV4 ? parse_frame4(skb, p) : parse_frame6(skb, p);
+	return family == IPV4 ? parse_frame4(skb) : parse_frame6(skb);
 }

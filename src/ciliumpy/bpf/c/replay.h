@@ -45,11 +45,12 @@ static __always_inline void report(struct packet *p, const struct ct_row *row, c
 	event_send(p, event, 0);
 }
 
-static __always_inline int repeat(struct __sk_buff *skb, struct packet *p, const int family)
+static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, const int family)
 {
+	struct packet *p = &s->packet;
+	struct ct_half *half = &s->half;
 	struct ct_row *row = bpf_map_lookup_elem(ct_map(family), &p->key);
 	__u32 now = ct_now(), way, expires, event, counter, flow;
-	struct ct_half half;
 	__u8 seen;
 	__u64 nonce;
 
@@ -60,7 +61,7 @@ static __always_inline int repeat(struct __sk_buff *skb, struct packet *p, const
 	nonce = READ_ONCE(row->nonce);
 	barrier();
 	way = p->direction != row->origin;
-	half = row->half[way & 1];
+	*half = row->half[way & 1];
 	expires = row->expires;
 	seen = row->seen[0] | row->seen[1];
 	counter = row->counter;
@@ -69,11 +70,11 @@ static __always_inline int repeat(struct __sk_buff *skb, struct packet *p, const
 	if ((READ_ONCE(row->tag) ^ nonce) != ct_hash(&p->key, family))
 		return NOT_REPLAYED;
 
-	if (ct_expired(expires, now) || half.verdict != CT_ALLOWED || !source_holds(p, &half))
+	if (ct_expired(expires, now) || half->verdict != CT_ALLOWED || !source_holds(p, half))
 		return NOT_REPLAYED;
-	if (!half.epoch || half.epoch != epoch_sum(half.source_slot, half.target_slot))
+	if (!half->epoch || half->epoch != epoch_sum(half->source_slot, half->target_slot))
 		return NOT_REPLAYED;
-	if (half.target == TARGET_LOCAL && !same_generation(half.target_slot, half.to_pod.generation))
+	if (half->target == TARGET_LOCAL && !same_generation(half->target_slot, half->to_pod.generation))
 		return NOT_REPLAYED;
 	if (!way && seen & TCP_RST && !(p->tcp_flags & TCP_RST)) /* the reset was not believed */
 		return NOT_REPLAYED;
@@ -81,16 +82,20 @@ static __always_inline int repeat(struct __sk_buff *skb, struct packet *p, const
 	event = ct_touch(row, p, way, now);
 	count_flow(counter, flow, way, p->length);
 	if (event)
-		report(p, row, &half, way, event);
-	return deliver(skb, p, &half, family);
+		report(p, row, half, way, event);
+	return deliver(skb, p, half, family);
 }
 
-__attribute__((noinline)) int replay4(struct __sk_buff *skb, struct packet *p)
+__attribute__((noinline)) int replay4(struct __sk_buff *skb)
 {
-	return p ? repeat(skb, p, IPV4) : TC_ACT_SHOT;
+	struct scratch *s = scratch_at_hand();
+
+	return s ? repeat(skb, s, IPV4) : TC_ACT_SHOT;
 }
 
-__attribute__((noinline)) int replay6(struct __sk_buff *skb, struct packet *p)
+__attribute__((noinline)) int replay6(struct __sk_buff *skb)
 {
-	return p ? repeat(skb, p, IPV6) : TC_ACT_SHOT;
+	struct scratch *s = scratch_at_hand();
+
+	return s ? repeat(skb, s, IPV6) : TC_ACT_SHOT;
 }

@@ -201,15 +201,13 @@ static __always_inline int judge_and_keep(struct packet *p, const int family, st
 	return 0;
 }
 
-static __always_inline int decide(struct __sk_buff *skb, struct packet *p, const int family)
+static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, const int family)
 {
-	struct scratch *s = bpf_map_lookup_elem(&cp_scratch_v1, &zero);
+	struct packet *p = &s->packet;
 	__u32 now = ct_now();
 	__u64 global = global_epoch();
 	int reason;
 
-	if (!s)
-		return TC_ACT_SHOT;
 	__builtin_memset(&s->half, 0, sizeof(s->half));
 	s->half.epoch = global;
 	reason = resolve_source(p, family, &s->half);
@@ -225,12 +223,16 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *p, const
 	return reason ? drop(p, reason) : deliver(skb, p, &s->half, family);
 }
 
-__attribute__((noinline)) int slow_path4(struct __sk_buff *skb, struct packet *p)
+__attribute__((noinline)) int slow_path4(struct __sk_buff *skb)
 {
-	return p ? decide(skb, p, IPV4) : TC_ACT_SHOT;
+	struct scratch *s = scratch_at_hand();
+
+	return s ? decide(skb, s, IPV4) : TC_ACT_SHOT;
 }
 
-__attribute__((noinline)) int slow_path6(struct __sk_buff *skb, struct packet *p)
+__attribute__((noinline)) int slow_path6(struct __sk_buff *skb)
 {
-	return p ? decide(skb, p, IPV6) : TC_ACT_SHOT;
+	struct scratch *s = scratch_at_hand();
+
+	return s ? decide(skb, s, IPV6) : TC_ACT_SHOT;
 }
