@@ -173,7 +173,7 @@ def test_a_policy_cuts_and_the_drop_is_seen(lab):
         lab.apply(POLICY)
         name, pod = next(iter(lab.pods("api").items()))
         address = pod["addresses"][0]
-        assert eventually(lambda: fetch(lab, "guest/visitor", address).returncode == 28)
+        assert fetch(lab, "guest/visitor", address).returncode == 28, "apply waits until the policy is in force"
         assert fetch(lab, "shop/frontend", address).stdout == f"{name}\n"
         observe = ("observe", "--lab", lab.name, "--from-pod", "guest/visitor", "--verdict", "DROPPED", "-o", "jsonpb")
         flows = eventually(lambda: lab.run(*observe).stdout, 1.0).splitlines()
@@ -184,6 +184,31 @@ def test_a_policy_cuts_and_the_drop_is_seen(lab):
     finally:
         lab.lab("delete", "cnp", "shop/api", check=False)
     assert eventually(lambda: fetch(lab, "guest/visitor", address).returncode == 0)
+
+
+def test_a_store_that_cannot_be_read_changes_nothing(lab):
+    before = {name: pod["pids"] for name, pod in lab.pods().items()}
+    store = lab.path / "store"
+    store.rename(lab.path / "elsewhere")
+    try:
+        assert eventually(lambda: [e for e in lab.status()["errors"] if "store" in e])
+        assert fetch(lab, "shop/frontend", "api").returncode == 0
+        assert lab.apply(POLICY, check=False).returncode == 1
+    finally:
+        (lab.path / "elsewhere").rename(store)
+    assert eventually(lambda: lab.status()["errors"] == [])
+    assert {name: pod["pids"] for name, pod in lab.pods().items()} == before
+
+
+def test_a_pod_whose_file_became_bad_runs_on(lab):
+    file = lab.path / "store/pods/guest/visitor.yaml"
+    before, good = lab.pods("visitor")["visitor"]["pids"], file.read_text()
+    for bad in ("kind: Pod\n x: [", good.replace("name: c", "name: 7")):
+        file.write_text(bad)
+        assert eventually(lambda: any("visitor.yaml" in e for e in lab.status()["errors"]))
+        assert lab.pods("visitor")["visitor"]["pids"] == before
+    file.write_text(good)
+    assert eventually(lambda: lab.status()["errors"] == [])
 
 
 def test_a_deployment_is_scaled_and_deleted(lab):

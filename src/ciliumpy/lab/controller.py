@@ -21,16 +21,17 @@ from ciliumpy.lab import hosts, manifests, records, schedule, spec, wire
 from ciliumpy.lab.kubelet import Kubelet, Wanted
 from ciliumpy.lab.mirror import Mirror
 from ciliumpy.lab.place import Place
-from ciliumpy.model.errors import FieldError
 from ciliumpy.state.health import HealthRegistry
 from ciliumpy.state.jobs import JobGroup
 from ciliumpy.store.directory.store import DirectoryStore
 
 if TYPE_CHECKING:
-    from ciliumpy.lab.manifests import DeploymentSpec, PodSpec
+    from ciliumpy.lab.manifests import PodSpec
     from ciliumpy.lab.spec import LabSpec
+    from ciliumpy.store.interface import Stored
 
 Owners = dict[tuple[str, str], tuple[str, str]]  # Pod -> (Deployment, template hash)
+_RETRY_S = 1.0
 LOG = logging.getLogger("lab.controller")
 
 
@@ -42,7 +43,7 @@ class Controller:
         self._lab = lab
         self._nodes = {n.name: lab.labels(n.name) for n in lab.nodes}
         self._store = DirectoryStore(place.store)
-        self._mirror = Mirror()
+        self._mirror = Mirror(manifests.check)
         self._wake = asyncio.Event()
         self._stopping = False
         self._random = random.SystemRandom()
@@ -66,7 +67,7 @@ class Controller:
                 await self._wake.wait()
                 self._wake.clear()
                 if self._mirror.synced and not self._stopping:
-                    await self._round()
+                    await self._try_round()
         finally:
             await jobs.stop()
             self._kubelet.close()
@@ -76,55 +77,52 @@ class Controller:
             self._mirror.take(batch)
             self._wake.set()
 
-    async def _round(self) -> None:
-        problems: list[str] = []
+    async def _try_round(self) -> None:
         try:
-            await asyncio.to_thread(self._apply, self._plan(problems))
+            await self._round()
+        except (CiliumpyError, OSError) as error:
+            LOG.warning("tried again in %g s: %s", _RETRY_S, error)
+            self._try_again()
+
+    def _try_again(self) -> None:
+        asyncio.get_running_loop().call_later(_RETRY_S, self._wake.set)
+
+    async def _round(self) -> None:
+        problems = self._mirror.problems
+        plan = self._plan()
+        try:
+            created = await asyncio.to_thread(self._write, plan)
+            for stored in created:
+                self._mirror.put(stored)
+            for key in plan.delete:
+                self._mirror.remove("Pod", *key)
         except CiliumpyError as error:
             problems.append(error.message)
-            asyncio.get_running_loop().call_later(1.0, self._wake.set)
-        pods, owners = self._pods(problems)
-        wanted, homeless = self._place_pods(pods, owners)
+            self._try_again()
+        wanted, homeless = self._place_pods(*self._pods())
         self._write_hosts(extra={namespace for namespace, _ in wanted})
         self._kubelet.sync(wanted)
         self._write_hosts()
         await self._write_routes()
-        snapshot = records.Snapshot([*self._kubelet.records, *homeless], self._mirror.fault, sorted(set(problems)))
-        records.write(self._place, snapshot)
+        records.write(self._place, records.Snapshot([*self._kubelet.records, *homeless], self._mirror.fault, problems))
 
-    def _pods(self, problems: list[str]) -> tuple[dict[tuple[str, str], PodSpec], Owners]:
-        """Return the Pods that can be run, and the Deployments that own some."""
+    def _pods(self) -> tuple[dict[tuple[str, str], PodSpec], Owners]:
+        """Return the Pods, and the Deployments that own some."""
         pods: dict[tuple[str, str], PodSpec] = {}
         owners: Owners = {}
-        for document, origin in self._mirror.of("Pod"):
-            try:
-                pod = manifests.pod(document)
-            except FieldError as error:
-                problems.append(f"{origin}: {error}")
-                continue
+        for document in self._mirror.of("Pod"):
+            pod = manifests.pod(document)
             pods[pod.namespace, pod.name] = pod
             if owner := schedule.owner_of(document):
                 owners[pod.namespace, pod.name] = owner
         return pods, owners
 
-    def _plan(self, problems: list[str]) -> schedule.Plan:
+    def _plan(self) -> schedule.Plan:
         """Return what Deployments lack and have too many; new Pods have their node already."""
-        pods, owners = self._pods([])
-        deployments: list[DeploymentSpec] = []
-        bad: set[tuple[str, str]] = set()
-        for document, origin in self._mirror.of("Deployment"):
-            metadata = document["metadata"]
-            try:
-                deployments.append(manifests.deployment(document))
-            except FieldError as error:
-                problems.append(f"{origin}: {error}")
-                bad.add((metadata.get("namespace") or "default", metadata["name"]))
+        pods, owners = self._pods()
+        deployments = [manifests.deployment(document) for document in self._mirror.of("Deployment")]
         running = {r.key for r in self._kubelet.records if r.phase == "Running"}
-        owned = [
-            schedule.Owned(*key, *owner, running=key in running)
-            for key, owner in owners.items()
-            if (key[0], owner[0]) not in bad  # what it made stays while its Deployment cannot be read
-        ]
+        owned = [schedule.Owned(*key, *owner, running=key in running) for key, owner in owners.items()]
         plan = schedule.plan(deployments, owned, self._random)
         placed = [(w.node, w.group) for w in self._place_pods(pods, owners)[0].values()]
         for document in plan.create:
@@ -136,15 +134,14 @@ class Controller:
                 placed.append((node, group))
         return plan
 
-    def _apply(self, plan: schedule.Plan) -> None:
+    def _write(self, plan: schedule.Plan) -> list[Stored]:
+        """Carry the plan into the store; return what was created. Runs in a thread: it may wait for the lock."""
         if not plan.create and not plan.delete:
-            return
+            return []
         with self._store.transaction() as store:
-            for document in plan.create:
-                self._mirror.put(store.create(document))
             for namespace, name in plan.delete:
                 store.delete("Pod", name, namespace)
-                self._mirror.remove("Pod", namespace, name)
+            return [store.create(document) for document in plan.create]
 
     def _place_pods(
         self, pods: dict[tuple[str, str], PodSpec], owners: Owners
@@ -183,7 +180,7 @@ class Controller:
     async def _write_routes(self) -> None:
         goal: dict[str, tuple[str, str]] = {}
         names = {n.name for n in self._lab.nodes}
-        for document, _ in self._mirror.of("CiliumNode"):
+        for document in self._mirror.of("CiliumNode"):
             if document["metadata"]["name"] in names:
                 for cidr in _pod_cidrs(document):
                     goal[cidr] = self._lab.address(document["metadata"]["name"])

@@ -104,6 +104,14 @@ def deployment(document: dict[str, Any]) -> DeploymentSpec:
     return DeploymentSpec(namespace, metadata["name"], replicas, template)
 
 
+def check(document: dict[str, Any]) -> None:
+    """Raise FieldError if a lab cannot run the Pod or Deployment; other kinds pass."""
+    if document["kind"] == "Pod":
+        pod(document)
+    elif document["kind"] == "Deployment":
+        deployment(document)
+
+
 def unused(document: dict[str, Any]) -> tuple[str, ...]:
     """Return the fields of a valid Pod or Deployment that have no effect in a lab."""
     if document["kind"] == "Pod":

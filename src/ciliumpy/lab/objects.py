@@ -95,10 +95,7 @@ def _checked(name: str, document: Document) -> Manifest:
         raise FieldError(("apiVersion",), f"must be {KINDS[key.kind].api_version} for a {key.kind}")
     decoded = decode(key, document.value, origin=name, cluster=_CLUSTER)
     notices = [f"{path_text(path)} {text}" for path, text in decoded.notices] if decoded else []
-    if key.kind == "Pod":
-        manifests.pod(document.value)
-    elif key.kind == "Deployment":
-        manifests.deployment(document.value)
+    manifests.check(document.value)
     if unused := manifests.unused(document.value):
         notices.append(f"without effect in a lab: {', '.join(unused)}")
     return Manifest(key, document.value, f"{name}:{document.line}", tuple(notices))

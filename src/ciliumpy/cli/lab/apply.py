@@ -14,7 +14,7 @@ from ciliumpy.cli.options import Lab
 File = Annotated[
     list[str], typer.Option("--file", "-f", metavar="FILE|DIR|-", help="Manifests; `-` is standard input.")
 ]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all pods run.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all pods run and policies are in force.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="How long to wait at most.")]
 
 
@@ -23,14 +23,17 @@ def run(file: File, wait: Wait = True, timeout: Timeout = 60.0, lab: Lab = None)
 
     A lab takes Namespaces, Pods, Deployments, CiliumNetworkPolicies and CiliumClusterwideNetworkPolicies.
     """
-    from ciliumpy.lab import objects, place, status
+    from ciliumpy.lab import objects, place, status, taken
 
     where = place.only_lab(lab)
     found = [manifest for source in file for manifest in objects.read(source)]
-    for manifest, what in objects.apply(where, found):
+    policies = taken.Policies(where) if wait else None
+    done = objects.apply(where, found)
+    for manifest, what in done:
         sys.stdout.write(f"{manifest.key} {what}\n")
         for notice in manifest.notices:
             say(f"{manifest.key}: {notice}")
     sys.stdout.flush()
-    if wait:
+    if policies is not None:
+        policies.wait({manifest.key: what for manifest, what in done})
         status.wait_settled(where, timeout)

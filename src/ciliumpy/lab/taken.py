@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits until the agents enforce what was written: who applies a policy and tries it at once sees it at work."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ciliumpy.client import target
+from ciliumpy.client.admin import AdminClient
+from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ciliumpy.lab.place import Place
+    from ciliumpy.store.interface import Key
+
+POLICIES = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
+_TIMEOUT_S = 10.0
+_UNCHANGED_S = 1.0  # a new text with the old meaning changes no row
+_POLL_S = 0.02
+
+
+class _Row(NamedTuple):
+    revision: int
+    state: str
+    error: str
+
+
+class Policies:
+    """Made before the change; `wait` after it."""
+
+    def __init__(self, place: Place) -> None:
+        self._clients = {t.node: AdminClient.of(t) for t in target.targets(place.name) if t.running}
+        self._before = {node: _rows(client) for node, client in self._clients.items()}
+
+    def wait(self, changes: Mapping[Key, str]) -> None:
+        """Return when every agent has taken the changes: key -> created, configured, deleted or unchanged.
+
+        An agent that does not answer is not waited for. CiliumpyError where one cannot enforce it, or not in time.
+        """
+        wanted = {tuple(key): what for key, what in changes.items() if key.kind in POLICIES and what != "unchanged"}
+        if not wanted:
+            return
+        begin = time.monotonic()
+        while late := self._late(wanted, time.monotonic() - begin):
+            if time.monotonic() - begin > _TIMEOUT_S:
+                raise CiliumpyError(
+                    f"not in force within {_TIMEOUT_S:g} s: {', '.join(late)}", "`ciliumpy status` tells why"
+                )
+            time.sleep(_POLL_S)
+
+    def _late(self, wanted: Mapping[tuple[str, ...], str], waited_s: float) -> list[str]:
+        late = []
+        for node, client in self._clients.items():
+            try:
+                now = _rows(client)
+            except CiliumpyError:
+                continue
+            for key, what in wanted.items():
+                row, before = now.get(key), self._before[node].get(key)
+                if what == "deleted":
+                    taken = row is None
+                elif row is None or row.state == "pending":
+                    taken = False
+                else:
+                    taken = before is None or row.revision > before.revision or waited_s > _UNCHANGED_S
+                    if taken and row.state == "error":
+                        raise CiliumpyError(f"{'/'.join(key)} is not in force on node {node}: {row.error}")
+                if not taken:
+                    late.append(f"{'/'.join(filter(None, key))} on node {node}")
+        return late
+
+
+def _rows(client: AdminClient) -> dict[tuple[str, ...], _Row]:
+    found: dict[tuple[str, ...], _Row] = {}
+    for item in client.get("/v1/statedb/policies")["items"]:
+        row: dict[str, Any] = item["row"]
+        status = item.get("status", {})
+        key = (row["kind"], row["namespace"], row["name"])
+        found[key] = _Row(item["revision"], status.get("state", "done"), status.get("error", ""))
+    return found
