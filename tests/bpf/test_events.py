@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from tests.bpf.node import AGGREGATE, CLOSE, DROP, EGRESS, FLOW, INGRESS, IS_REP
 from tests.bpf.packets import ACK, FIN, PSH, RST, SYN, TCP, tcp, udp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.root
 
@@ -159,3 +160,26 @@ def test_flags_that_are_no_state_are_no_news(node: Node, version: int) -> None:
 
     assert node.pod(one, tcp(*ends, ACK | PSH | 0x20)).types == []
     assert int(node.row(version)["protocol"]) == TCP
+
+
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.mark.usefixtures("one_cpu")
+def test_a_shared_counter_counts_for_its_last_owner(make_node: Callable[..., Node], version: int) -> None:
+    node = make_node(cfg_counters=1)
+    one, two, _ = node.pods
+    first, second = (udp(one.ip[version], two.ip[version], port, 53) for port in (4000, 4001))
+    for packet in (first, first, first, second, second):
+        assert node.pod(one, packet).passed
+
+    (counter,) = [cpu for cpu in node.maps["cp_counter_v1"].lookup(u32(0)) if cpu["flow"]]
+    assert list(counter["packets"]) == [2, 0]
+    assert counter["flow"] == max(row["flow"] for row in node.rows(version)[1])

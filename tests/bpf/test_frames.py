@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
+from ciliumpy.bpf.programs import load_object
 from tests.bpf import packets
 from tests.bpf.node import FAR, INGRESS, REDIRECT, ROUTER, SHOT, WORLD, Level, Node
 from tests.bpf.packets import SYN, TCP, UDP, tcp, udp
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 pytestmark = pytest.mark.root
+WORLD_SINGLE = 2  # with one family there is one world
 
 
 def test_17_vlan_and_foreign_frames(node: Node) -> None:
@@ -99,3 +107,24 @@ def test_17_a_local_target_in_the_nodes_own_namespace_is_not_crossed_into(node: 
     assert node.pod(one, udp(one.ip[version], two.ip[version], 1, 2)).verdict == REDIRECT
     halves = node.row(version)["half"]
     assert (halves[0]["flags"], halves[1]["flags"]) == (1, 0)
+
+
+def test_14_the_second_lock_drops_everything(node: Node, objects: dict[str, Path], version: int) -> None:
+    one, two, _ = node.pods
+    frames = [
+        node.framed(udp(one.ip[version], two.ip[version], 1, 2), one.host_mac, one.mac),
+        packets.arp_request(one.mac, one.ip[4], ROUTER[4]),
+        packets.neighbour_solicitation(one.mac, one.ip[6], ROUTER[6]),
+    ]
+    with load_object(objects["closed"]) as closed:
+        assert [closed.programs["closed"].test_run(frame).retval for frame in frames] == [SHOT] * 3
+
+
+def test_a_family_that_is_off_is_dropped(make_node: Callable[..., Node]) -> None:
+    for version, off in ((4, "cfg_ipv4"), (6, "cfg_ipv6")):
+        node = make_node(**{off: 0})
+        one, two, _ = node.pods
+        other = 10 - version
+
+        assert node.pod(one, udp(one.ip[version], two.ip[version], 1, 2)).reason == 166
+        assert node.pod(one, udp(one.ip[other], WORLD[other], 1, 2)).events[0]["dst_identity"] == WORLD_SINGLE

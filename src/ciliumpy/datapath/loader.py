@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ciliumpy.bpf.maps import Map
 
 OBJECTS = Path(programs.__file__).parent / "objects"
+REPORT_SECONDS = 5  # a living flow is told of so often, as in Cilium's monitor aggregation
 CONNTRACK_MAPS = ("cp_ct4_v1", "cp_ct6_v1")
 CLOCK_MONOTONIC_COARSE = 6
 TICK_SHIFT = 8  # conntrack counts in jiffies >> 8
@@ -181,6 +182,7 @@ def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:
         "cfg_ct_timeout_tcp": ticks(times.tcp),
         "cfg_ct_timeout_any": ticks(times.other),
         "cfg_ct_timeout_fin": ticks(times.tcp_fin),
+        "cfg_report_interval": ticks(REPORT_SECONDS),
         "cfg_ipv4": int(settings.ipv4),
         "cfg_ipv6": int(settings.ipv6),
     }
