@@ -59,28 +59,32 @@ class DocumentError(Exception):
         self.column = column
 
 
-class _Places:
-    """Where the fields of a document stand; found when first asked for."""
+Marks = dict["Path", tuple[int, int]]
 
-    def __init__(self, text: str, index: int) -> None:
+
+class _Places:
+    """Where the fields of a text's documents stand: found when first asked for, for all of them at once."""
+
+    def __init__(self, text: str) -> None:
         self._text = text
-        self._index = index
 
     @cached_property
-    def marks(self) -> dict[Path, tuple[int, int]]:
-        marks: dict[Path, tuple[int, int]] = {}
+    def marks(self) -> list[Marks]:
+        """Return line and column by path, for each document in the text, the empty ones too."""
+        marks: list[Marks] = []
         with suppress(DocumentError):  # JSON that is not YAML: it escapes surrogates
-            _Reader(self._text, (self._index, marks)).read()
+            _Reader(self._text, marks).read()
         return marks
 
 
 class Document:
-    """One document of a text: its value, and where its fields stand."""
+    """One document of a text: its value, and where its fields stand. `index` counts the empty ones too."""
 
-    def __init__(self, value: Any, line: int, places: _Places, root: Path = ()) -> None:
+    def __init__(self, value: Any, line: int, places: _Places, index: int = 0, root: Path = ()) -> None:
         self.value = value
         self._line = line
         self._places = places
+        self._index = index
         self._root = root
 
     @property
@@ -89,14 +93,16 @@ class Document:
 
     def part(self, value: Any, path: Path) -> Document:
         """Return what stands at the path as a document of its own."""
-        return Document(value, self._line, self._places, (*self._root, *path))
+        return Document(value, self._line, self._places, self._index, (*self._root, *path))
 
     def position(self, path: Path) -> tuple[int, int]:
         """Return line and column, 1-based, of the field; of what is nearest above it if it is not in the text."""
         path = (*self._root, *path)
-        while path and path not in self._places.marks:
+        every = self._places.marks
+        marks = every[self._index] if self._index < len(every) else {}
+        while path and path not in marks:
             path = path[:-1]
-        return self._places.marks.get(path, (self._line, 1))
+        return marks.get(path, (self._line, 1))
 
 
 def parse(data: bytes) -> list[Document]:
@@ -112,10 +118,12 @@ def parse(data: bytes) -> list[Document]:
         try:
             value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_json_int)
             _check_depth(value)
+            if "\\u" in text:
+                json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is text that nobody can write
         except (ValueError, RecursionError):
             pass  # YAML in braces, or an error that the other reader locates
         else:
-            return [Document(value, 1, _Places(text, 0))]
+            return [Document(value, 1, _Places(text))]
     return _Reader(text).read()
 
 
@@ -190,13 +198,13 @@ class _Node:
 class _Reader:
     """Reads events one by one, so that depth and size are known before memory is taken.
 
-    `wanted` asks for the places of all fields of the document with that number.
+    `places`, if there is one, gets the places of all fields, document by document.
     """
 
-    def __init__(self, text: str, wanted: tuple[int, dict[Path, tuple[int, int]]] | None = None) -> None:
+    def __init__(self, text: str, places: list[Marks] | None = None) -> None:
         self._text = text
-        self._wanted = wanted
-        self._marks: dict[Path, tuple[int, int]] | None = None
+        self._places = places
+        self._marks: Marks | None = None
         self._stack: list[_Node] = []
         self._anchors: dict[str, tuple[Any, int] | None] = {}
         self._root: Any = None
@@ -205,6 +213,7 @@ class _Reader:
     def read(self) -> list[Document]:
         documents: list[Document] = []
         index = line = 0
+        places = _Places(self._text)
         try:
             parser = CParser(self._text)
             while True:
@@ -215,11 +224,11 @@ class _Reader:
                 elif isinstance(event, CollectionEndEvent):
                     self._end()
                 elif isinstance(event, DocumentStartEvent):
-                    self._begin(index)
+                    self._begin()
                     line = 0
                 elif isinstance(event, DocumentEndEvent):
                     if self._root is not None:
-                        documents.append(Document(self._root, line or 1, _Places(self._text, index)))
+                        documents.append(Document(self._root, line or 1, places, index))
                     index += 1
                 elif isinstance(event, StreamEndEvent):
                     return documents
@@ -230,10 +239,12 @@ class _Reader:
         except YAMLError as error:
             raise DocumentError(str(error).partition("\n")[0]) from None
 
-    def _begin(self, index: int) -> None:
+    def _begin(self) -> None:
         self._root = None
         self._anchors = {}
-        self._marks = self._wanted[1] if self._wanted is not None and self._wanted[0] == index else None
+        if self._places is not None:
+            self._marks = {}
+            self._places.append(self._marks)
 
     def _node(self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent | AliasEvent) -> None:
         parent = self._stack[-1] if self._stack else None

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ciliumpy.model import documents as documents_module
 from ciliumpy.model.documents import MOST_BYTES, DocumentError, dump, parse
 
 POLICY = b"""\
@@ -154,6 +156,11 @@ def test_aliases_are_written_out() -> None:
         (b"a: &x [*x]\n", "the alias *x stands inside of what it names", (1, 8)),
         (b"a: 1\nb: \xff\n", "is not UTF-8 text", (2, 0)),
         (b"a: " + b"9" * 41, "a number of more than 40 digits; put it in quotes if it is text", (1, 4)),
+        (
+            b'{"a":\n "\\ud800"}',
+            "while parsing a quoted scalar, found invalid Unicode character escape code",
+            (2, 5),
+        ),
         (b"a: \x00\n", "unacceptable character #x0000: control characters are not allowed", (0, 0)),
     ],
 )
@@ -161,6 +168,33 @@ def test_what_is_refused_and_where(text: bytes, message: str, place: tuple[int, 
     with pytest.raises(DocumentError) as caught:
         parse(text)
     assert (caught.value.message, (caught.value.line, caught.value.column)) == (message, place)
+
+
+def test_the_places_of_many_documents_are_found_at_once() -> None:
+    documents = parse(b"---\na: [1]\n---\n" * 10_000)
+    with CountedParsers() as counted:
+        places = [document.position(("a", 0)) for document in documents]
+    assert places == [(line, 5) for line in range(2, 30_002, 3)]
+    assert counted.made == 1, "a text is read again for its places, not for each document's"
+
+
+class CountedParsers:
+    """Counts how often the text is parsed; the real parser does it."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __enter__(self) -> Self:
+        self._parser = documents_module.CParser
+        documents_module.CParser = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        documents_module.CParser = self._parser
+
+    def __call__(self, text: str) -> Any:
+        self.made += 1
+        return self._parser(text)
 
 
 def laughs() -> bytes:

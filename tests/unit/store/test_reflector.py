@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,7 @@ BAD = {
     "bomb": ("a: &a [x,x,x,x,x,x,x,x]\n" + "".join(
         f"{b}: &{b} [{','.join(['*' + a] * 8)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
     ), "", "with all aliases written out", ""),
+    "half a surrogate pair": ('{"kind": "Pod", "metadata": {"labels": {"a": "\\ud800"}}}', "", "invalid Unicode", ""),
     "emptied": ("", "", "holds no object any more", ""),
 }  # fmt: skip
 
@@ -86,6 +88,22 @@ async def test_where_there_was_no_good_version_it_has_no_effect(root: Path, stat
         (problem,) = running.errors()
         assert problem.message.endswith("it has no effect")
         assert problem.severity == "error"
+
+
+@pytest.mark.parametrize("content", [GOOD, "{"], ids=["good", "bad"])
+async def test_a_file_whose_name_is_no_text_is_refused_by_a_name_that_can_be_said(
+    root: Path, state: Path, content: str
+) -> None:
+    path = root / os.fsdecode(b"\xff.yaml")
+    path.write_text(content)
+    async with agent(root, state) as running:
+        (problem,) = running.errors()
+        assert problem.origin == f"{root}/\\xff.yaml"
+        assert problem.message == "has a name that is not UTF-8 text: rename it: it has no effect"
+        path.rename(root / "a.yaml")
+        expected = ([], {"a": False}) if content == GOOD else ([f"{root}/a.yaml"], {})
+        await running.until(lambda: ([p.origin for p in running.errors()], running.names()) == expected)
+        assert [job.restarts for job in running.health.all()] == [0]
 
 
 async def test_a_field_is_named_by_line(root: Path, state: Path) -> None:

@@ -316,15 +316,17 @@ class _Session:
             self._gone.discard(path)
             known = given.pop(path, None) is not None or path in unreadable
             unreadable.discard(path)
-            return [Read(path, None)] if known else []
+            return [Read(_origin(path), None)] if known else []
         except OSError as error:
             given.setdefault(path, UNREAD)
             unreadable.add(path)
-            return [Read(path, None, DocumentError(f"cannot be read: {error.strerror}"))]
+            return [Read(_origin(path), None, DocumentError(f"cannot be read: {error.strerror}"))]
         except DocumentError as error:
             return self._read_folder(path, error)
         given[path] = signature
         unreadable.discard(path)
+        if _origin(path) != path:
+            return [Read(_origin(path), None, DocumentError("has a name that is not UTF-8 text: rename it"))]
         try:
             documents = parse(data) if len(data) < IN_THREAD else await asyncio.to_thread(parse, data)
         except DocumentError as error:
@@ -335,10 +337,10 @@ class _Session:
         """A folder is read only to tell that it can, or cannot, be looked into."""
         if not os.path.isdir(path) or os.path.islink(path):
             self._watch._given.setdefault(path, UNREAD)
-            return [Read(path, None, error)]
+            return [Read(_origin(path), None, error)]
         self._watch._unreadable.discard(path)
         self._watch._given.pop(path, None)
-        return [Read(path, None)]
+        return [Read(_origin(path), None)]
 
 
 def _due(waiting: dict[str, float], now: float) -> list[str]:
@@ -346,6 +348,11 @@ def _due(waiting: dict[str, float], now: float) -> list[str]:
     for path in due:
         del waiting[path]
     return due
+
+
+def _origin(path: str) -> str:
+    """The path as text that can be written and sent: bytes that are no text are escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _os_text(error: OSError) -> str:
