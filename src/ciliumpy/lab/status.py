@@ -63,6 +63,8 @@ def pending(place: Place) -> list[str]:
     running = {p.key for p in pods if p.phase == "Running"}
     why = {p.key: f": {p.message}" for p in pods if p.message}
     waiting: list[str] = []
+    deployments: set[tuple[str, str]] = set()
+    wanted_pods: set[tuple[str, str]] = set()
     with DirectoryStore(place.store).transaction() as store:
         for stored in store.list("Deployment"):
             wanted = manifests.deployment(stored.document)
@@ -71,7 +73,12 @@ def pending(place: Place) -> list[str]:
             have = sum(p.phase == "Running" and f"-{current}-" in p.name for p in own)
             if have != wanted.replicas or have != len(own):
                 waiting.append(f"Deployment {wanted.namespace}/{wanted.name} has {have} of {wanted.replicas} pods")
-        wanted_pods = {(stored.key.namespace, stored.key.name) for stored in store.list("Pod")}
+            deployments.add((wanted.namespace, wanted.name))
+        for stored in store.list("Pod"):
+            key = (stored.key.namespace, stored.key.name)
+            owner = schedule.owner_of(stored.document)
+            if owner is None or (key[0], owner[0]) in deployments:
+                wanted_pods.add(key)
     waiting += [f"{'/'.join(key)} does not run yet{why.get(key, '')}" for key in sorted(wanted_pods - running)]
     return waiting + [f"{'/'.join(p.key)} is {p.phase}" for p in pods if p.key not in wanted_pods]
 
