@@ -72,12 +72,7 @@ class CompiledPolicy(msgspec.Struct, frozen=True):
     def direction(self, direction: Direction) -> CompiledDirection:
         return self.ingress if direction is Direction.INGRESS else self.egress
 
-    def selectors(self) -> set[Selector]:
-        """Every selector that a level names."""
-        return {
-            selector
-            for side in (self.ingress, self.egress)
-            for levels in set(side.classes())
-            for level in levels
-            for selector in level.selectors
-        }
+    def selectors(self) -> tuple[Selector, ...]:
+        """Every selector that a level names, once, in the order of classes and levels."""
+        classes = dict.fromkeys(levels for side in (self.ingress, self.egress) for levels in side.classes())
+        return tuple(dict.fromkeys(s for levels in classes for level in levels for s in level.selectors))
