@@ -134,12 +134,13 @@ class Controller:
             )
 
     def begin(self) -> None:
-        """Where nobody knows what the bits of former sets mean, they must not meet vectors with ours."""
+        """Show the bits that are remembered; where nobody knows what former sets' mean, they must not meet ours."""
         if self._amnesia and self._kernel.holds_former():
             dropped = self._kernel.drop_former()
             _log.warning("the selector bits of the former agent are lost: %d policy sets were removed", dropped)
         self._amnesia = False
         self._memory.save(self._bits.assigned)
+        self._write_bits(self._bits.assigned)
 
     async def round(self) -> None:
         """Carry over everything that has changed since the last one."""

@@ -242,6 +242,7 @@ async def test_a_restarted_agent_gives_selectors_the_bits_they_had(tmp_path):
     had = {row.selector: row.bit for row in first.db.table(SELECTOR_BITS).all()}
 
     second = World(memory=memory, former={1, 2})
+    assert {row.selector: row.bit for row in second.db.table(SELECTOR_BITS).all()} == had
     second.identity(300, "k8s:app=web")
     await second.controller.round()
     second.kernel.take_vectors()
