@@ -119,7 +119,10 @@ def test_exec_is_in_all_namespaces_of_the_pod_and_in_its_cgroup(lab):
         "grep -q '^NoNewPrivs:.1' /proc/self/status",
         "grep -q '^CapBnd:.00000000a00425fb' /proc/self/status",
         "grep -q '^CapEff:.00000000a00425fb' /proc/1/status",
-        "test -w /tmp -a -w /run -a -w /dev/shm",
+        "test -w /tmp -a -w /var/tmp -a -w /run -a -w /dev/shm",
+        'test -z "$(ls /tmp /var/tmp | grep -v :)"',
+        "! head -c 1 /proc/1/environ",
+        'test -z "$(readlink /proc/1/fd/*)"',
         'test "$(hostname)" = frontend',
     ],
 )

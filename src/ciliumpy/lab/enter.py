@@ -58,6 +58,7 @@ def _wait(child: int) -> int:
 def _enter(handle: int, group: Path, hostname: str, command: Sequence[str]) -> NoReturn:
     try:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        privileges.close_to_others()
         cgroups.enter(group)
         libc.setns(handle, NAMESPACES | libc.CLONE_NEWNET)
         os.chdir("/")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns a forked process into the first process of a pod: its namespaces, and what of the machine it may see.
 
-The pod sees the machine's files read-only, except /tmp and /var/tmp, which it shares with the machine. It has its own
-/proc, /sys (of its network namespace), /dev and /run, so that sockets, store, bpffs and cgroups are not merely closed
-but not there. What must stay hidden and has been mounted elsewhere too is covered at each place.
+The pod sees the machine's files read-only. It has its own /proc, /sys (of its network namespace), /dev, /run, /tmp and
+/var/tmp, so that sockets, store, bpffs and cgroups are not merely closed but not there. What must stay hidden and has
+been mounted elsewhere too is covered at each place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 _QUIET = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
 _HIDDEN = ("/run", "/var/lib/ciliumpy", "/etc/ciliumpy")
 _HIDDEN_KINDS = frozenset({"bpf", "cgroup", "cgroup2", "proc", "sysfs", "tracefs", "debugfs", "securityfs", "nsfs"})
-_WRITABLE = ("/tmp", "/var/tmp")  # noqa: S108 - shared with the machine on purpose
+_SCRATCH = ("/tmp", "/var/tmp")  # noqa: S108 - the machine's have sockets that root's programs listen on
 _RESOLV_CONF = "# A lab has no name server; /etc/hosts has its names.\noptions attempts:1 timeout:1\n"
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 _DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2", "ptmx": "pts/ptmx"}
@@ -51,11 +51,9 @@ def furnish(view: View) -> None:
     hosts = os.open(view.hosts, os.O_RDONLY | os.O_CLOEXEC)
     _hide((*_HIDDEN, *view.hidden))
     libc.set_readonly_recursive("/")
-    for path in _WRITABLE:
+    for path in _SCRATCH:
         if Path(path).is_dir():
-            # Recursive, or it would show again what is covered below.
-            libc.mount(path, path, flags=libc.MS_BIND | libc.MS_REC)
-            libc.mount("none", path, flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_NOSUID | libc.MS_NODEV)
+            libc.mount("tmpfs", path, "tmpfs", libc.MS_NOSUID | libc.MS_NODEV, "mode=1777,size=64m")
     libc.mount("sysfs", "/sys", "sysfs", _QUIET | libc.MS_RDONLY)
     _dev()
     _proc()

@@ -62,6 +62,7 @@ def _enter_and_fork(request: dict[str, Any], answer: int) -> NoReturn:
     """Enter cgroup and namespaces; the child that is forked then is the pod's first process."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        privileges.close_to_others()
         os.setsid()
         cgroups.enter(Path(request["cgroup"]))
         log = os.open(request["log"], os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
