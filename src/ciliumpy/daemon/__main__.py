@@ -14,6 +14,8 @@ from ciliumpy.daemon import config as agent_config
 from ciliumpy.daemon import log, rundir
 from ciliumpy.kit.errors import CiliumpyError
 
+SWITCH_S = 0.001
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="ciliumpy-agent", description="The ciliumpy agent of one node.")
@@ -24,6 +26,8 @@ def main() -> int:
     try:
         config = agent_config.load(file, dict(os.environ))
         log.configure(config.value.log.level)
+        # Threads that decode or encode hold the interpreter for so long before the event loop has its turn.
+        sys.setswitchinterval(SWITCH_S)
         with rundir.prepared(config.value):
             asyncio.run(_run(config))
     except CiliumpyError as error:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -154,11 +153,3 @@ def vector_value(map_: KernelMap, words: bytes) -> bytes:
     if len(words) != value.dtype.itemsize:
         raise ValueError(f"a selector vector of {len(words)} bytes, the kernel has {value.dtype.itemsize}")
     return words
-
-
-def is_host_prefix(prefix: str) -> bool:
-    return prefix.endswith("/128" if ":" in prefix else "/32")
-
-
-def canonical(prefix: str) -> str:
-    return str(ipaddress.ip_network(prefix))

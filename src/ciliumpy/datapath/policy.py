@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.datapath import encode
 from ciliumpy.datapath.kernel import KernelMap, KernelMaps, dump, write
-from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.tables.datapath import INSTALLED_SETS, InstalledSet
 from ciliumpy.tables.enforcement import POLICY_SETS, VECTORS, PolicySet, PortRow
 
@@ -227,14 +226,3 @@ class PolicyTarget:
             max((int.from_bytes(key, "little") for key in sets), default=0),
             max((int.from_bytes(key, "little") for key in classes), default=0),
         )
-
-
-def set_errors(db: Database) -> list[CiliumpyError]:
-    """Return why current sets are not in force, for `status`."""
-    table = db.table(POLICY_SETS)
-    found = []
-    for row in table.all():
-        status = table.status(row.id)
-        if row.current and status.state == "error":
-            found.append(CiliumpyError(f"policy of identity {row.identity}: {status.error}"))
-    return found

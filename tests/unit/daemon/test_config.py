@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Defaults, what depends on lab or host, and what is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ciliumpy.daemon.config import load
+from ciliumpy.kit.errors import CiliumpyError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "agent.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_those_of_a_host() -> None:
+    config = load(None, {}).value
+    assert config.name
+    assert (config.pool(4), config.pool(6)) == (("10.244.0.0/16", 24), ("fd00:10:244::/48", 64))
+    assert config.map_sizes()["cp_ct4_v1"] == 524288
+    assert config.map_sizes()["cp_iphost_v1"] == 512000
+    assert str(config.bpffs) == "/sys/fs/bpf/ciliumpy"
+
+
+def test_a_lab_is_smaller(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "node: {name: n1, lab: demo}\nmaps: {policyPorts: 100}\n"), {}).value
+    sizes = config.map_sizes()
+    assert (sizes["cp_ct6_v1"], sizes["cp_ipcidr_v1"], sizes["cp_port_v1"]) == (65536, 65536, 100)
+
+
+def test_what_is_set_wins_over_lab_and_host(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "conntrack: {entries: 1000}\n"), {"CILIUMPY_NODE_NAME": "x"}).value
+    assert config.map_sizes()["cp_ct4_v1"] == 1000
+    assert config.name == "x"
+
+
+def test_one_family(tmp_path: Path) -> None:
+    text = "network: {ipv6: false}\nipam: {clusterPodCIDRs: [10.0.0.0/8]}\n"
+    config = load(write(tmp_path, text), {}).value
+    assert (config.pool(4), config.pool(6)) == (("10.0.0.0/8", 24), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("netwrk: {device: x}\n", "there is no setting netwrk"),
+        ("network: {tunnel: geneve}\n", "network.tunnel"),
+        ("network: {tunnelPort: 0}\n", "network.tunnelPort"),
+        ("network: {ipv4: false, ipv6: false}\n", "both off"),
+        ("ipam: {clusterPodCIDRs: [10.0.0.0/33]}\n", "ipam.clusterPodCIDRs"),
+        ("ipam: {clusterPodCIDRs: [10.0.0.1/8, 'fd00::/48']}\n", "has host bits set"),
+        ("ipam: {nodeMaskSizes: [24]}\n", "two numbers"),
+        ("hubble: {ringBytes: 100000}\n", "power of two"),
+        ("maps: {policyClasses: 3}\n", "maps.policyClasses"),
+        ("log: {level: loud}\n", "log.level"),
+        ("- 1\n", "must be one mapping"),
+    ],
+)
+def test_refused(tmp_path: Path, text: str, error: str) -> None:
+    with pytest.raises(CiliumpyError) as caught:
+        load(write(tmp_path, text), {})
+    assert error in caught.value.message
