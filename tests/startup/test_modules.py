@@ -19,7 +19,7 @@ HEAVY = {
     *("asyncio", "cryptography", "google", "grpc", "kubernetes", "msgspec", "numpy", "pydantic", "pyroute2", "rich"),
     *("starlette", "structlog", "uvicorn", "yaml"),
 }
-MOST = 170
+MOST = 180  # Python 3.13 itself loads some more than 3.11
 PROGRAM = """
 import json, sys
 from ciliumpy.cli.__main__ import main

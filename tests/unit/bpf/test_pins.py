@@ -11,10 +11,11 @@ import pytest
 from ciliumpy.bpf import pins
 
 IN_A_MOUNT_NAMESPACE = """
-import ctypes, os, subprocess
+import os, subprocess
 from ciliumpy.bpf import pins
-assert ctypes.CDLL(None).unshare(0x20000) == 0
-subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+from ciliumpy.net import libc
+libc.unshare(libc.CLONE_NEWNS)
+libc.own_root()
 while (found := pins.find_bpffs()):
     subprocess.run(["umount", "-l", found], check=True)
 print(pins.mounted(), pins.find_bpffs(), oct(os.stat("/sys/fs/bpf").st_mode & 0o777))
