@@ -122,6 +122,10 @@ int main(void)
 	char *folder, **command = read_job(&folder);
 
 	mount_at("devtmpfs", "/dev", "devtmpfs", 0, "");
+	int console = open("/dev/console", O_WRONLY | O_NOCTTY);
+
+	if (console >= 0)
+		dup2(console, 1);
 	mount_at("proc", "/proc", "proc", 0, "");
 	mount_at("sys", "/sys", "sysfs", 0, "");
 	load_modules();
