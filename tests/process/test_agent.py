@@ -233,6 +233,16 @@ def test_garbage_on_the_cni_socket(node) -> None:
     assert node.health() == "ok"
 
 
+def test_a_pod_whose_name_is_none_is_refused(node) -> None:
+    pod = node.add("a")
+    for name in ("../x", "a\nb", "\x1b[31m", "UPPER", "x" * 254):
+        for fault, pod.namespace, pod.name in (("NAME", "shop", name), ("NAMESPACE", name, "a")):
+            pod.container = f"c-{fault}"
+            error = node.cni("ADD", pod, netns_fd=pod.fd, ifname="eth1")["error"]
+            assert (error["code"], error["msg"].partition(":")[0]) == (4, f"K8S_POD_{fault}")
+    assert node.get("/v1/status")["endpoints"]["total"] == 1
+
+
 def test_a_pod_that_nobody_knows_is_init(node) -> None:
     pod = node.add("ghost", known=False)
     row = node.get("/v1/endpoints")["items"][0]

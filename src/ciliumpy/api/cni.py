@@ -20,6 +20,8 @@ import msgspec
 from ciliumpy.api.listener import listener
 from ciliumpy.endpoints.controller import Request
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.errors import FieldError
+from ciliumpy.store.kinds import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +117,8 @@ class CniServer:
             return Failure(INVALID_ENVIRONMENT, f"command {message.command!r} is not known")
         if fd is None:
             return Failure(INVALID_ENVIRONMENT, "the request has no network namespace")
+        if fault := _name_fault(message):
+            return Failure(INVALID_ENVIRONMENT, fault)
         request = Request(
             message.container_id,
             message.ifname,
@@ -137,6 +141,18 @@ class CniServer:
                 _log.warning("queued deletion %s: %s", path, error)
                 continue
             path.unlink(missing_ok=True)
+
+
+def _name_fault(message: Message) -> str:
+    """Return what is wrong with the pod's names: they go to the log, to the store, and to who looks at flows."""
+    if not message.pod_name and not message.pod_namespace:
+        return ""  # a runtime without Kubernetes
+    metadata = {"name": message.pod_name, "namespace": message.pod_namespace}
+    try:
+        key_of({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
+    except FieldError as error:
+        return f"K8S_POD_{str(error.path[-1]).upper()}: {error.message}"
+    return ""
 
 
 async def _receive(connection: socket.socket, fds: list[int]) -> bytes:
