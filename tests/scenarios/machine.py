@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ciliumpy.daemon import agent
+from ciliumpy.daemon import agent, settle
 from ciliumpy.daemon import config as agent_config
 from ciliumpy.daemon.ground import Ground
 from ciliumpy.daemon.node import Own
@@ -55,6 +55,7 @@ class Machine:
         monkeypatch.setattr(routes, "routes", Routes())
         monkeypatch.setattr(policy, "GRACE_S", SOON_S)
         monkeypatch.setattr(enforcement, "SWEEP_S", SOON_S)
+        monkeypatch.setattr(settle, "WAIT_S", 2.0)
         self._task: asyncio.Task[None] | None = None
 
     # ---- steps -------------------------------------------------------------------------------------------------------
@@ -156,19 +157,29 @@ class Machine:
     def _unsettled_endpoints(self) -> str:
         db = self.db
         rows = {(row.namespace, row.pod): row for row in db.table(ENDPOINTS).all()}
+        refused = self._refused()
         objects = {(row.namespace, row.name): row for row in db.table(ENDPOINT_OBJECTS).by("node", OWN.name)}
         for pod, row in rows.items():
             identity, slot = db.table(IDENTITIES).get(row.identity), db.table(KERNEL_ENDPOINTS).get(row.id)
-            if identity is None or identity.labels != row.labels or slot is None or slot.identity != row.identity:
+            if identity is None or identity.labels != row.labels:
                 return f"the identity of {pod}"
+            if row.identity not in refused and (slot is None or slot.identity != row.identity):
+                return f"the slot of {pod}"
             if pod not in objects or objects[pod].identity != row.identity:
                 return f"the object of {pod}"
         return "" if objects.keys() == rows.keys() else "the object of an endpoint that is gone"
+
+    def _refused(self) -> set[int]:
+        """Identities whose present policy does not fit."""
+        sets = self.db.table(POLICY_SETS)
+        return {row.identity for row in sets.all() if sets.status(row.id).state == "error"}
 
     def _unsettled_sets(self) -> str:
         sets = self.db.table(POLICY_SETS)
         done = {row.id for row in sets.all() if sets.status(row.id).state == "done"}
         held = {int.from_bytes(key, "little") for key in self.kernel.maps["cp_set_v1"].rows}
+        if self._parts.kernel.policy.holds_former() and self._refused():
+            return ""  # what the agent before this one wrote stays, with its bits, until all slots are ours
         masks = 0
         for row in sets.all():
             for level in (level for each in row.classes for level in each.levels):
