@@ -76,14 +76,17 @@ def own_node_claims(name: str, addresses: Iterable[str]) -> Iterator[Claim]:
 
 
 def node_claims(node: Node, families: Families) -> Iterator[Claim]:
-    """Return what another node's object says: its addresses, its routers' (behind the tunnel), its pod CIDRs.
+    """Return what another node's object says: its addresses, its routers' and pod CIDRs behind the tunnel.
+
+    Its own addresses name the tunnel too: pods go that way to the node itself, with their identity. Natively it would
+    refuse them, for there a pod's address is nobody's.
 
     An address of a pod CIDR that no endpoint has is world-like, and goes to that node all the same: it must not leave
     by the default route.
     """
     tunnel = tunnel_address(node)
     for address in node.internal_ips:
-        entry = IPCacheEntry(host_prefix(address), REMOTE_NODE, flags=FLAG_NODE, source="node", node=node.name)
+        entry = IPCacheEntry(host_prefix(address), REMOTE_NODE, tunnel, FLAG_NODE, source="node", node=node.name)
         yield Claim(Trust.NODE, entry)
     if not tunnel:
         return

@@ -55,7 +55,7 @@ async def test_ipcache_follows_nodes_and_endpoints(db: Database) -> None:
     await controller.step()
     tunnel = "172.30.0.2"
     assert held(db) == first | {
-        "172.30.0.2/32": (6, ""),
+        "172.30.0.2/32": (6, tunnel),
         "10.0.1.1/32": (6, tunnel),
         "10.0.1.0/24": (2, tunnel),
         "10.0.1.9/32": (300, tunnel),
@@ -66,7 +66,7 @@ async def test_ipcache_follows_nodes_and_endpoints(db: Database) -> None:
         txn.delete(ENDPOINTS, 4)
     await controller.step()
     assert held(db) == first | {
-        "172.30.0.7/32": (6, ""),
+        "172.30.0.7/32": (6, "172.30.0.7"),
         "10.0.1.0/24": (2, "172.30.0.7"),
         "10.0.1.9/32": (300, "172.30.0.7"),
     }

@@ -68,7 +68,7 @@ enum epoch_index {
 enum ipcache_flags {
 	IPCACHE_TUNNEL = 1 << 0, /* behind the tunnel endpoint */
 	IPCACHE_HOST = 1 << 1,	 /* this node's own address */
-	IPCACHE_NODE = 1 << 2,	 /* another node's address */
+	IPCACHE_NODE = 1 << 2,	 /* another node's address; pods reach it through the tunnel, if that is set */
 };
 
 /* cp_iphost_v1: HASH, struct addr -> ipcache_entry: addresses (/32, /128). Asked first. */

@@ -199,7 +199,8 @@ static __always_inline int resolve_target(struct __sk_buff *skb, struct packet *
 	p->dst_identity = ipcache_identity(entry, family);
 	if (p->hook == HOOK_OVERLAY)
 		return REFUSE(p, FILE_RESOLVE, DROP_UNROUTABLE);
-	if (entry && entry->flags & IPCACHE_TUNNEL && !addr_is_zero(&entry->tunnel)) {
+	/* To a node itself as well, where its row names a tunnel: natively it would refuse the sender, a pod. */
+	if (entry && entry->flags & (IPCACHE_TUNNEL | IPCACHE_NODE) && !addr_is_zero(&entry->tunnel)) {
 		half->target = TARGET_OVERLAY;
 		half->to_tunnel.vni = wire_identity(p->src_identity);
 		half->to_tunnel.remote = entry->tunnel;
