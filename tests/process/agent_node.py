@@ -28,7 +28,8 @@ from ciliumpy.net import addresses, links, netns, routes
 from ciliumpy.store.directory.store import create_store
 
 _numbers = itertools.count()
-NODE4, NODE6, WORLD4, WORLD6 = "172.30.7.1", "fd00:30:7::1", "172.30.7.254", "fd00:30:7::fe"
+WORLD4, WORLD6 = "172.30.7.254", "fd00:30:7::fe"
+NODE4, NODE6 = "172.30.7.1", "fd00:30:7::1"
 
 
 class Place:
@@ -129,22 +130,56 @@ class Pod(Place):
         return four, six
 
 
-class AgentNode:
-    """The node `n1`. `settings` go into its configuration, part by part."""
+class Wire(Place):
+    """What nodes are connected by, and the world: a bridge with addresses of its own."""
 
-    def __init__(self, folder: Path, settings: dict[str, dict[str, Any]] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+
+        def make() -> None:
+            bridge = links.ensure_bridge("wire", 1500)
+            addresses.set_addresses(bridge, [f"{WORLD4}/24", f"{WORLD6}/64"])
+
+        netns.run_in(self.fd, make)
+
+    def plug(self, place: Place, number: int) -> None:
+        """Give a node its eth0, and route the pods of the node with that number to it (they are claimed in order)."""
+
+        def near() -> None:
+            eth0, _ = links.create_veth("eth0", self.fd, f"port{number}", mtu=1500, up=True)
+            addresses.set_addresses(eth0, [f"172.30.7.{number}/24", f"fd00:30:7::{number}/64"])
+
+        def far() -> None:
+            links.set_master(f"port{number}", "wire")
+            wire = links.need("wire").ifindex
+            routes.replace_route(f"10.244.{number - 1}.0/24", wire, via=f"172.30.7.{number}")
+            routes.replace_route(f"fd00:10:244:{number - 1}::/64", wire, via=f"fd00:30:7::{number}")
+
+        netns.run_in(place.fd, near)
+        netns.run_in(self.fd, far)
+
+
+class AgentNode:
+    """A node, `n1` the first. `settings` go into its configuration, part by part; `beside` shares wire and store."""
+
+    def __init__(
+        self, folder: Path, settings: dict[str, dict[str, Any]] | None = None, beside: AgentNode | None = None
+    ) -> None:
         self.folder = folder
-        self.store, self.run, self.state = folder / "store", folder / "run", folder / "state"
+        self.number = beside.number + 1 if beside else 1
+        self.name = f"n{self.number}"
+        self.run, self.state = folder / "run", folder / "state"
+        self.store = beside.store if beside else folder / "store"
         self.bpffs = mounted() / f"cpt-{os.getpid()}-{next(_numbers)}"
         self.process: subprocess.Popen[bytes] | None = None
         self.pods: dict[str, Pod] = {}
         self.place = Place(folder / "ns-node")
-        self.world = Place(folder / "ns-world")
-        netns.run_in(self.place.fd, self._wire)
-        self._number_world()
+        self.world = beside.world if beside else Wire(folder / "ns-world")
+        self._owns_world = beside is None
+        self.world.plug(self.place, self.number)
         create_store(self.store)
         config: dict[str, dict[str, Any]] = {
-            "node": {"name": "n1", "lab": "test"},
+            "node": {"name": self.name, "lab": "test"},
             "store": {"path": str(self.store)},
             "paths": {"run": str(self.run), "state": str(self.state), "bpffs": str(self.bpffs)},
         }
@@ -152,19 +187,6 @@ class AgentNode:
             config.setdefault(part, {}).update(values)
         self.config = folder / "agent.yaml"
         self.config.write_text(json.dumps(config))
-
-    def _wire(self) -> None:
-        near, _ = links.create_veth("eth0", self.world.fd, "wire", mtu=1500, up=True)
-        addresses.set_addresses(near, [f"{NODE4}/24", f"{NODE6}/64"])
-
-    def _number_world(self) -> None:
-        def number() -> None:
-            wire = links.need("wire").ifindex
-            addresses.set_addresses(wire, [f"{WORLD4}/24", f"{WORLD6}/64"])
-            routes.replace_route("10.244.0.0/16", wire, via=NODE4)
-            routes.replace_route("fd00:10:244::/48", wire, via=NODE6)
-
-        netns.run_in(self.world.fd, number)
 
     # ---- the agent ---------------------------------------------------------------------------------------------------
 
@@ -276,7 +298,7 @@ class AgentNode:
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {"name": name, "namespace": "shop", "labels": labels or {"app": name}},
-                "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
+                "spec": {"nodeName": self.name, "containers": [{"name": "c"}]},
             }
             self.apply(f"pod-{name}", pod_object)
         pod = Pod(name, self.folder / f"ns-{name}-{next(_numbers)}")
@@ -297,7 +319,9 @@ class AgentNode:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
-        for place in (*self.pods.values(), self.place, self.world):
+        for place in (*self.pods.values(), self.place):
             place.close()
+        if self._owns_world:
+            self.world.close()
         if self.bpffs.exists():
             shutil.rmtree(self.bpffs)

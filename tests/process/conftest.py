@@ -25,16 +25,16 @@ def make_node(tmp_path: Path) -> Iterator[object]:
 
     made: list[AgentNode] = []
 
-    def make(**settings: dict[str, object]) -> AgentNode:
+    def make(beside: AgentNode | None = None, **settings: dict[str, object]) -> AgentNode:
         folder = tmp_path / f"node{len(made)}"
         folder.mkdir()
-        made.append(AgentNode(folder, settings))
+        made.append(AgentNode(folder, settings, beside))
         return made[-1]
 
     try:
         yield make
     finally:
-        for node in made:
+        for node in reversed(made):
             node.close()
 
 

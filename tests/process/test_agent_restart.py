@@ -6,71 +6,16 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import threading
-import time
 
 import pytest
 
 from ciliumpy.net import links, netns
 
-from .agent_node import AgentNode, Pod
+from .agent_node import AgentNode
+from .probe import Probe
 from .test_agent import passes, policy
 
 pytestmark = pytest.mark.root
-
-
-class Probe:
-    """Datagrams, a thousand a second, from one pod to another and back, until it is told to end."""
-
-    def __init__(self, source: Pod, target: Pod, address: str) -> None:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._server = target.socket(family, socket.SOCK_DGRAM)
-        self._server.bind((address, 9000))
-        self._server.settimeout(0.2)
-        self._client = source.socket(family, socket.SOCK_DGRAM)
-        self._client.connect((address, 9000))
-        self._client.setblocking(False)
-        self.sent = self.echoed = 0
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=run) for run in (self._echo, self._send)]
-        for thread in self._threads:
-            thread.start()
-
-    def _echo(self) -> None:
-        while True:
-            try:
-                data, sender = self._server.recvfrom(64)
-                self._server.sendto(data, sender)
-            except TimeoutError:
-                if self._end.is_set():
-                    return
-
-    def _send(self) -> None:
-        due = time.monotonic()
-        while not self._end.is_set():
-            self._client.send(b"x")
-            self.sent += 1
-            self._drain()
-            due = max(due + 0.001, time.monotonic() - 0.01)
-            time.sleep(max(0.0, due - time.monotonic()))
-
-    def _drain(self) -> None:
-        while True:
-            try:
-                self._client.recv(64)
-                self.echoed += 1
-            except BlockingIOError:
-                return
-
-    def stop(self) -> int:
-        """End it; return how many datagrams never came back."""
-        self._end.set()
-        for thread in self._threads:
-            thread.join()
-        self._drain()
-        self._client.close()
-        self._server.close()
-        return self.sent - self.echoed
 
 
 def epochs(node: AgentNode) -> list[int]:
@@ -191,3 +136,25 @@ def test_lost_epochs_flush_conntrack(node: AgentNode) -> None:
         assert len(map_.items()[0]) == 0
     assert all(value > 0 for value in epochs(node))
     assert a.ping(b.addresses[0])
+
+
+def test_events_of_the_meantime_are_read_or_counted(node: AgentNode) -> None:
+    a, b = node.add("a"), node.add("b")
+    node.apply("policy", policy("b-from-nobody", "b", peer="nobody"))
+    node.until(lambda: node.policy_in_force("b"))
+    before = node.get("/v1/status")["hubble"]
+    assert before["lost"] == 0
+    node.stop(signal.SIGKILL)
+    count = 40_000  # the rings hold 8,192 each
+    with a.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.connect((b.addresses[0], 7))
+        for _ in range(count):
+            sender.send(b"x")
+    node.start()
+    # A gap is found with the next event of its CPU.
+    lost = node.until(
+        lambda: (a.ping(b.addresses[0], timeout_s=0.01), node.get("/v1/status")["hubble"]["lost"])[1], timeout_s=15.0
+    )
+    hubble = node.get("/v1/status")["hubble"]
+    assert count - 2 * 8192 - 100 <= lost < count
+    assert hubble["seen"] + lost >= count, "every one is read or counted"
