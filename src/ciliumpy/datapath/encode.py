@@ -66,9 +66,9 @@ def _put(target: np.ndarray[Any, Any], field: str, data: bytes) -> None:
     part[...] = np.frombuffer(data, dtype=np.uint8)
 
 
-def endpoint_value(map_: KernelMap, row: KernelEndpoint) -> bytes:
+def endpoint_value(map_: KernelMap, row: KernelEndpoint, *, ready: bool = True) -> bytes:
     value = _new(map_.value_dtype, map_)
-    flags = ENDPOINT_READY
+    flags = ENDPOINT_READY if ready else 0
     flags |= ENDPOINT_ENFORCE_INGRESS if row.ingress_enforced else 0
     flags |= ENDPOINT_ENFORCE_EGRESS if row.egress_enforced else 0
     value["ifindex"], value["generation"], value["identity"] = row.ifindex, row.generation, row.identity

@@ -141,25 +141,37 @@ class EndpointTarget:
         return ""
 
     def _close(self, rows: Sequence[KernelEndpoint]) -> dict[Hashable, str]:
+        """Not ready, bump, link, rows: until the link is gone its packets are told of as the endpoint's."""
         errors: dict[Hashable, str] = {}
         for row in rows:
+            # A row of a later generation may have taken the slot or the device meanwhile.
+            held = self._held.get(row.slot)
+            ours = held is None or held.generation == row.generation
+            if ours:
+                self._slots.update(encode.u32(row.slot), encode.endpoint_value(self._slots, row, ready=False))
+            self._epochs.bump_endpoints([row.slot])
+            try:
+                if not self._is_anothers(row):
+                    self._doors.detach_pod(row.host_interface)
+            except (CiliumpyError, OSError) as error:
+                errors[row.slot] = str(error)
             value = encode.local_target(self._locals, row)
             for address in _addresses(row):
                 key = encode.address(address)
                 if self._locals.lookup_bytes(key) == value:
                     self._locals.delete(key)
-            # A row of a later generation may have taken the slot or the device meanwhile.
-            held = self._held.get(row.slot)
-            if held is None or held.generation == row.generation:
-                self._clear_slot(row.slot)
             if self._links.lookup_bytes(encode.u32(row.ifindex)) == encode.u32(row.slot):
                 self._links.delete(encode.u32(row.ifindex))
-            self._epochs.bump_endpoints([row.slot])
-            try:
-                self._doors.detach_pod(row.host_interface)
-            except (CiliumpyError, OSError) as error:
-                errors[row.slot] = str(error)
+            if ours:
+                self._clear_slot(row.slot)
         return errors
+
+    def _is_anothers(self, row: KernelEndpoint) -> bool:
+        """Tell whether a later endpoint has a device of that name: the same container, plugged in anew."""
+        return any(
+            held.host_interface == row.host_interface and held.generation != row.generation
+            for held in self._held.values()
+        )
 
     def _clear_slot(self, slot: int) -> None:
         self._held.pop(slot, None)

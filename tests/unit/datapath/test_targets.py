@@ -115,7 +115,9 @@ async def test_an_endpoint_that_cannot_be_attached_is_not_opened(kernel: Kernel,
     assert dump(kernel.maps["cp_local_v1"]) == {}, "nobody is sent there"
 
 
-async def test_deletion_clears_rows_and_bumps_before_the_link_goes(kernel: Kernel, epochs: Epochs, db) -> None:
+async def test_an_endpoint_is_closed_before_its_link_goes_and_its_rows_after(
+    kernel: Kernel, epochs: Epochs, db
+) -> None:
     doors = Doors()
     target = EndpointTarget(kernel.maps, epochs, doors, db.table(ENDPOINTS))
     await target.update([slot()])
@@ -123,20 +125,24 @@ async def test_deletion_clears_rows_and_bumps_before_the_link_goes(kernel: Kerne
 
     def detached(device: str) -> None:
         seen["epoch"] = kernel.slot_epoch(5)
-        seen["local"] = dump(kernel.maps["cp_local_v1"])
+        seen["flags"] = int(kernel.row("cp_endpoint_v1", encode.u32(5))["flags"])
+        seen["rows"] = len(dump(kernel.maps["cp_local_v1"]))
 
     doors.detach_pod = detached
     assert await target.delete([slot()]) == {}
-    assert seen == {"epoch": 3, "local": {}}
+    assert seen == {"epoch": 3, "flags": 2, "rows": 2}
+    assert dump(kernel.maps["cp_local_v1"]) == {}
     assert kernel.row("cp_endpoint_v1", encode.u32(5))["generation"] == 0
     assert dump(kernel.maps["cp_link_v1"]) == {}
     await target.closed(5, 7, timeout_s=0)
 
 
 async def test_a_late_deletion_spares_the_slots_next_owner(kernel: Kernel, epochs: Epochs, db) -> None:
-    target = EndpointTarget(kernel.maps, epochs, Doors(), db.table(ENDPOINTS))
+    doors = Doors()
+    target = EndpointTarget(kernel.maps, epochs, doors, db.table(ENDPOINTS))
     await target.update([slot(generation=8, ifindex=60)])
     await target.delete([slot(generation=7)])
+    assert doors.pinned == {"lxc5"}, "the same container, plugged in anew"
     assert kernel.row("cp_endpoint_v1", encode.u32(5))["generation"] == 8
     assert kernel.row("cp_local_v1", encode.address("10.0.0.5"))["generation"] == 8
     assert kernel.row("cp_link_v1", encode.u32(60)) == 5
