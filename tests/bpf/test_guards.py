@@ -356,7 +356,7 @@ def test_11_the_clock_may_wrap(make_node: Callable[..., Node], version: int) -> 
         offset = (-node.now() - before_wrap) % (1 << 32)
         node.fault(clock=offset)
         assert node.pod(one, question).passed
-        assert int(node.row(version)["expires"]) < 59
+        assert int(node.row(version)["expires"]) < 100  # wrapped
         assert node.pod(two, answer).passed
         node.fault(clock=(offset + 200) % (1 << 32))
         assert node.pod(two, answer).reason == 133
