@@ -11,6 +11,7 @@ from tests.bpf.node import (
     FAR,
     FAR_IDENTITY,
     FAR_NODE,
+    FAR_OUTER,
     FLOW,
     IS_REPLY,
     NODE,
@@ -20,6 +21,7 @@ from tests.bpf.node import (
     REMOTE_NODE,
     ROUTER,
     SHOT,
+    TO_OVERLAY,
     TUNNEL,
     WORLD,
     WORLD4,
@@ -119,6 +121,30 @@ def test_13_a_node_speaks_for_itself(tunnelled: Node) -> None:
     assert tunnelled.overlay(question, vni=REMOTE_NODE).passed
     assert tunnelled.overlay(udp("192.168.9.3", one.ip[4], 4000, 53), vni=REMOTE_NODE).reason == 132
     assert tunnelled.overlay(question, vni=REMOTE_NODE, outer="192.168.9.3").reason == 132
+
+
+def test_13_a_node_has_more_addresses_than_it_tunnels_from(tunnelled: Node, version: int) -> None:
+    one = tunnelled.pods[0]
+    other = {4: "172.16.0.2", 6: FAR_NODE[6]}[version]
+    question = udp(other, one.ip[version], 4000, 53)
+    tunnelled.ipcache(other, REMOTE_NODE, flags=NODE)
+    assert tunnelled.overlay(question, vni=REMOTE_NODE).reason == 132
+    tunnelled.ipcache(other, REMOTE_NODE, flags=NODE, tunnel=FAR_OUTER)
+
+    assert tunnelled.overlay(question, vni=REMOTE_NODE).passed
+
+
+def test_a_pod_reaches_another_node_through_the_tunnel(tunnelled: Node, version: int) -> None:
+    one = tunnelled.pods[0]
+    tunnelled.ipcache(FAR_NODE[version], REMOTE_NODE, flags=NODE, tunnel=FAR_OUTER)
+
+    result = tunnelled.pod(one, udp(one.ip[version], FAR_NODE[version], 4000, 53))
+    back = tunnelled.overlay(udp(FAR_NODE[version], one.ip[version], 53, 4000), vni=REMOTE_NODE)
+
+    assert result.events[0]["flags"] & TO_OVERLAY
+    assert result.events[0]["dst_identity"] == REMOTE_NODE
+    assert back.passed
+    assert back.events[0]["flags"] & IS_REPLY
 
 
 def test_a_pod_cannot_speak_the_tunnels_protocol(tunnelled: Node, version: int) -> None:

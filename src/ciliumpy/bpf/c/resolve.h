@@ -49,8 +49,8 @@ static __always_inline bool speaks_for(const struct packet *p, const struct ipca
 {
 	if (entry && entry->flags & IPCACHE_TUNNEL)
 		return addr_equal(&entry->tunnel, &p->outer);
-	if (entry && entry->flags & IPCACHE_NODE) /* of the other family it has no address to compare */
-		return addr_equal(&p->saddr, &p->outer) || addr_is_ipv4(&p->saddr) != addr_is_ipv4(&p->outer);
+	if (entry && entry->flags & IPCACHE_NODE) /* its row names the address it tunnels from, if it has several */
+		return addr_equal(&p->saddr, &p->outer) || addr_equal(&entry->tunnel, &p->outer);
 	return p->vni == IDENTITY_WORLD;
 }
 
