@@ -62,7 +62,7 @@ static void load_modules(void)
 }
 
 /* There is no udev to name ports: sysfs knows which is which. */
-static int open_port(const char *wanted)
+static int find_port(const char *wanted)
 {
 	char path[512], name[64];
 	DIR *ports = opendir("/sys/class/virtio-ports");
@@ -76,15 +76,26 @@ static int open_port(const char *wanted)
 			fclose(file);
 		if (same) {
 			snprintf(path, sizeof(path), "/dev/%s", one->d_name);
-			int fd = open(path, O_WRONLY | O_CLOEXEC);
-
 			closedir(ports);
-			if (fd < 0)
-				die(path);
-			return fd;
+			return open(path, O_WRONLY | O_CLOEXEC);
 		}
 	}
+	if (ports)
+		closedir(ports);
 	errno = ENODEV;
+	return -1;
+}
+
+/* A port gets its name from qemu some time after its driver is loaded; on a busy host that can be a while. */
+static int open_port(const char *wanted)
+{
+	for (int i = 0; i < 1500; i++) {
+		int fd = find_port(wanted);
+
+		if (fd >= 0)
+			return fd;
+		usleep(20000);
+	}
 	die(wanted);
 	return -1;
 }
