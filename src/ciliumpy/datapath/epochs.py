@@ -2,11 +2,12 @@
 """Epochs: numbers in the kernel that only grow. A cached decision made under a lower one is made again.
 
 The agent is the only writer. A bump comes after the last write of a batch: a packet that read the old rows stored the
-old epoch.
+old epoch. Several threads bump; one at a time, or one would write back what another has passed already.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +28,14 @@ class Epochs:
     def __init__(self, maps: KernelMaps) -> None:
         self._shared = maps["cp_epoch_v1"]
         self._slots = maps["cp_epepoch_v1"]
+        self._lock = threading.Lock()
 
     def is_fresh(self) -> bool:
-        """Tell whether the map was made just now: what conntrack remembers is then of another time."""
-        return self._read(self._shared, GLOBAL) == 0
+        """Tell whether a map was made just now: what conntrack remembers is then of another time.
+
+        Slot 0 is no endpoint, and nothing reads its epoch but this.
+        """
+        return self._read(self._shared, GLOBAL) == 0 or self._read(self._slots, 0) == 0
 
     def value(self) -> int:
         """Return the global epoch."""
@@ -46,12 +51,14 @@ class Epochs:
             self._bump(self._slots, slot)
 
     def bump_all(self) -> None:
-        for map_ in (self._shared, self._slots):
-            keys, values = map_.items()
-            map_.update_batch(keys, (np.asarray(values).view(np.uint64) + np.uint64(1)).astype(np.uint64))
+        with self._lock:
+            for map_ in (self._shared, self._slots):
+                keys, values = map_.items()
+                map_.update_batch(keys, (np.asarray(values).view(np.uint64) + np.uint64(1)).astype(np.uint64))
 
     def _bump(self, map_: KernelMap, index: int) -> None:
-        map_.update(u32(index), u64(self._read(map_, index) + 1))
+        with self._lock:
+            map_.update(u32(index), u64(self._read(map_, index) + 1))
 
     def _read(self, map_: KernelMap, index: int) -> int:
         return int.from_bytes(map_.lookup_bytes(u32(index)) or b"", "little")

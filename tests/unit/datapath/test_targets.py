@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import threading
 
 import pytest
 
@@ -62,6 +64,43 @@ def test_a_new_epoch_map_is_never_left_at_zero(kernel: Kernel) -> None:
     epochs.bump_global()
     epochs.bump_all()
     assert (kernel.epoch(), kernel.slot_epoch(9), kernel.slot_epoch(8)) == (3, 3, 2)
+
+
+def test_conntrack_is_of_another_time_if_either_map_of_epochs_is_new(kernel: Kernel) -> None:
+    epochs = Epochs(kernel.maps)
+    epochs.bump_all()
+    rows = kernel.maps["cp_epepoch_v1"].rows
+    rows.update(dict.fromkeys(rows, bytes(8)))
+    assert epochs.is_fresh()
+
+
+@pytest.mark.parametrize("bump", [Epochs.bump_all, Epochs.bump_global, lambda epochs: epochs.bump_endpoints([5])])
+def test_threads_that_bump_do_not_undo_each_other(kernel: Kernel, epochs: Epochs, bump) -> None:
+    """One reads an epoch; before it writes, another bumps twice: what it writes then would be one that was passed."""
+    others: list[threading.Thread] = []
+
+    def twice() -> None:
+        for _ in range(2):
+            epochs.bump_global()
+            epochs.bump_endpoints([5])
+
+    def read_and_wait(read, *args):
+        value = read(*args)
+        if not others:
+            others.append(threading.Thread(target=twice))
+            others[0].start()
+            others[0].join(0.2)  # it is done, or it waits for us
+        return value
+
+    for name in ("cp_epoch_v1", "cp_epepoch_v1"):
+        map_ = kernel.maps[name]
+        map_.items = functools.partial(read_and_wait, map_.items)
+        map_.lookup_bytes = functools.partial(read_and_wait, map_.lookup_bytes)
+    before = kernel.epoch(), kernel.slot_epoch(5)
+    bump(epochs)
+    others[0].join()
+    assert kernel.epoch() >= before[0] + 2
+    assert kernel.slot_epoch(5) >= before[1] + 2
 
 
 # ---- endpoints -------------------------------------------------------------------------------------------------------
