@@ -28,6 +28,9 @@ OBJECTS = Path(programs.__file__).parent / "objects"
 REPORT_SECONDS = 5  # a living flow is told of so often, as in Cilium's monitor aggregation
 CONNTRACK_MAPS = ("cp_ct4_v1", "cp_ct6_v1")
 CLOCK_MONOTONIC_COARSE = 6
+# A ring of 1 MiB holds 8,192 records and is read 20 to 50 times a second: a flood of drops leaves room for others.
+DROP_EVENTS_PER_SECOND = 10000  # of one CPU; what is more is counted, not told
+DROP_EVENT_BURST = 2048
 TICK_SHIFT = 8  # conntrack counts in jiffies >> 8
 NODE_HOOKS: tuple[tuple[str, Direction], ...] = (("host", "egress"), ("overlay", "ingress"), ("netdev", "ingress"))
 
@@ -182,6 +185,8 @@ def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:
         "cfg_ct_timeout_tcp": ticks(times.tcp),
         "cfg_ct_timeout_any": ticks(times.other),
         "cfg_ct_timeout_fin": ticks(times.tcp_fin),
+        "cfg_event_rate": DROP_EVENTS_PER_SECOND,
+        "cfg_event_burst": DROP_EVENT_BURST,
         "cfg_report_interval": ticks(REPORT_SECONDS),
         "cfg_ipv4": int(settings.ipv4),
         "cfg_ipv6": int(settings.ipv6),
