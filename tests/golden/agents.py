@@ -118,6 +118,9 @@ def database(node: str) -> Database:
         txn.upsert(POLICIES, Policy("CiliumNetworkPolicy", "shop", "api", rules, "/store/policy.yaml"))
         txn.upsert(SELECTOR_BITS, SelectorBit(0, "k8s:io.kubernetes.pod.namespace=shop,k8s:tier=frontend"))
     db.table(KERNEL_ENDPOINTS).reconciled = True
+    for policy in db.table(POLICIES).all():
+        key = (policy.kind, policy.namespace, policy.name)
+        db.table(POLICIES).set_status(key, db.table(POLICIES).revision_of(key), "done")
     for row in db.table(KERNEL_ENDPOINTS).all():
         db.table(KERNEL_ENDPOINTS).set_status(row.slot, db.table(KERNEL_ENDPOINTS).revision_of(row.slot), "done")
     return db

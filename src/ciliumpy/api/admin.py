@@ -136,7 +136,7 @@ class Handlers:
         return JSONResponse(objects.identity_detail(self._db, row))
 
     async def policies(self, _: Request) -> Response:
-        return _items(self._db.table(POLICIES).all(), objects.policy)
+        return _items(self._db.table(POLICIES).all(), lambda row: objects.policy(self._db, row))
 
     async def policy(self, request: Request) -> Response:
         namespace, name = request.path_params["namespace"], request.path_params["name"]

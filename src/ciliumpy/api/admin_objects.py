@@ -11,6 +11,7 @@ from ciliumpy.model.verdicts import Direction, Verdict
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
+from ciliumpy.tables.source import POLICIES
 
 if TYPE_CHECKING:
     from ciliumpy.model.rule import Rule
@@ -76,13 +77,18 @@ def identity_detail(db: Database, row: Identity) -> Object:
     return identity(db, row) | {"pods": pods, "addresses": addresses}
 
 
-def policy(row: Policy) -> Object:
+def policy(db: Database, row: Policy) -> Object:
+    """Return the policy; `state` is error or pending as long as the datapath has not all of it, `message` says why."""
+    table = db.table(POLICIES)
+    status = table.status((row.kind, row.namespace, row.name))
+    state = "stale" if row.stale else "partial" if row.notices else "in-force"
     directions = sorted({rule.direction for rule in row.rules})
     return {
         "kind": row.kind,
         "namespace": row.namespace,
         "name": row.name,
-        "state": "stale" if row.stale else "partial" if row.notices else "in-force",
+        "state": state if status.state == "done" else status.state,
+        "message": status.error,
         "directions": [Direction(direction).name.lower() for direction in directions],
         "rules": len(row.rules),
         "notices": list(row.notices),
@@ -95,7 +101,7 @@ def policy_detail(db: Database, row: Policy) -> Object:
     known = [(each, [parse(label) for label in each.labels]) for each in db.table(ENDPOINTS).all()]
     subjects = {rule.subject for rule in row.rules}
     selected = [each.id for each, labels in known if any(subject.matches(labels) for subject in subjects)]
-    return policy(row) | {"rules": [rule(each) for each in row.rules], "endpoints": sorted(selected)}
+    return policy(db, row) | {"rules": [rule(each) for each in row.rules], "endpoints": sorted(selected)}
 
 
 def rule(row: Rule) -> Object:

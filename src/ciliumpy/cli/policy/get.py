@@ -47,7 +47,7 @@ def text(same: list[dict[str, Any]]) -> str:
         [
             ("Policy", full_name(policy)),
             ("Kind", policy["kind"]),
-            ("Status", policy["state"]),
+            ("Status", ": ".join(filter(None, (policy["state"], policy["message"])))),
             ("Origin", policy["origin"]),
             ("Notices", policy["notices"] or "none"),
             ("Endpoints", " ".join(selected) or "none"),
