@@ -152,6 +152,7 @@ class Node:
         self._classes = itertools.count(1)
         self._sets = itertools.count(1)
         self.bump()
+        self.maps["cp_epepoch_v1"].update(u32(0), struct.pack("<Q", 7))  # an agent bumps all, of slot 0 nobody asks
         self.pods = [Pod(slot, devices[f"lxc{slot}"], 1000 * slot) for slot in (1, 2, 3)]
         for pod in self.pods:
             self.plug(pod)

@@ -14,6 +14,7 @@ from tests.bpf.node import (
     INGRESS,
     IS_REPLY,
     REDIRECT,
+    ROUTER,
     SHOT,
     TUNNEL,
     WORLD,
@@ -150,6 +151,24 @@ def test_epochs_cut_a_live_flow(node: Node, talk: Talk) -> None:
     node.policy(talk.server, INGRESS)
 
     assert talk.ask(ACK | PSH, b"x").reason == 133
+
+
+def test_flows_that_leave_the_node_replay_as_well(make_node: Callable[..., Node], version: int) -> None:
+    """Slot 0 stands for everybody who is no pod here, and its epoch, which the agent bumps with all, for nothing."""
+    node = make_node("overlay_test")
+    one = node.pods[0]
+
+    def writes(*results: Result) -> int:
+        assert all(result.passed for result in results)
+        return int(node.maps["cp_flowseq_v1"].lookup(bytes(4)))
+
+    for peer, answer in ((FAR, node.overlay), (WORLD, node.netdev), (ROUTER, node.host)):
+        asked = udp(one.ip[version], peer[version], 4000, 53)
+        answered = udp(peer[version], one.ip[version], 53, 4000)
+        before = writes(node.pod(one, asked), answer(answered))
+        assert writes(node.pod(one, asked), answer(answered)) == before
+    before = writes(node.host(udp(ROUTER[version], FAR[version], 4000, 53)))
+    assert writes(node.host(udp(ROUTER[version], FAR[version], 4000, 53))) == before
 
 
 # ---- 5: a reply has no right of its own ------------------------------------------------------------------------------

@@ -75,12 +75,33 @@ static __always_inline struct endpoint *endpoint_of(__u32 slot)
 	return bpf_map_lookup_elem(&cp_endpoint_v1, &slot);
 }
 
+/* Is the pod that had the slot then the one that has it now? */
+static __always_inline bool same_generation(__u32 slot, __u32 generation)
+{
+	struct endpoint *ep = endpoint_of(slot);
+
+	return ep && ep->generation == generation;
+}
+
+static __always_inline __u64 global_epoch(void)
+{
+	__u64 *epoch = bpf_map_lookup_elem(&cp_epoch_v1, &zero);
+
+	return epoch ? *epoch : 0;
+}
+
+/* Slot 0 is no endpoint: whatever its epoch, it adds nothing. */
+static __always_inline __u64 endpoint_epoch(__u32 slot)
+{
+	__u64 *epoch = slot ? bpf_map_lookup_elem(&cp_epepoch_v1, &slot) : NULL;
+
+	return epoch ? *epoch : 0;
+}
+
+/* Each only grows, so that the sum is what it was only if all three are. */
 static __always_inline __u64 epoch_sum(__u32 source_slot, __u32 target_slot)
 {
-	__u64 *global = bpf_map_lookup_elem(&cp_epoch_v1, &zero);
-	__u64 *source = bpf_map_lookup_elem(&cp_epepoch_v1, &source_slot);
-	__u64 *target = bpf_map_lookup_elem(&cp_epepoch_v1, &target_slot);
+	__u64 global = global_epoch();
 
-	/* Each only grows, so that the sum is what it was only if all three are. */
-	return global && source && target && *global ? *global + *source + *target : 0;
+	return global ? global + endpoint_epoch(source_slot) + endpoint_epoch(target_slot) : 0;
 }

@@ -10,13 +10,6 @@
 
 #define NOT_REPLAYED (-1)
 
-static __always_inline bool same_generation(__u32 slot, __u32 generation)
-{
-	struct endpoint *ep = endpoint_of(slot);
-
-	return ep && ep->generation == generation;
-}
-
 /* Does this direction still come from where it was judged to come from? */
 static __always_inline bool source_holds(const struct packet *p, const struct ct_half *half)
 {

@@ -9,20 +9,6 @@
 #include "ipcache.h"
 #include "policy.h"
 
-static __always_inline __u64 global_epoch(void)
-{
-	__u64 *epoch = bpf_map_lookup_elem(&cp_epoch_v1, &zero);
-
-	return epoch ? *epoch : 0;
-}
-
-static __always_inline __u64 endpoint_epoch(__u32 slot)
-{
-	__u64 *epoch = bpf_map_lookup_elem(&cp_epepoch_v1, &slot);
-
-	return epoch ? *epoch : 0;
-}
-
 static __always_inline int source_pod(struct packet *p, const int family, struct ct_half *half)
 {
 	__u32 *slot = bpf_map_lookup_elem(&cp_link_v1, &p->ifindex);
