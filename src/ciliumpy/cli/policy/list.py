@@ -25,9 +25,9 @@ COLUMNS = [
 def run(namespace: Namespace = None, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
     """List the policies in force.
 
-    STATUS is `in-force`; `pending` while the datapath does not have all of it, `error` if it cannot; `partial` if a part
-    of it has no effect (-o wide says which); `stale` if the object is now bad and its last good version stays in force.
-    Objects that never were good are among the problems of `ciliumpy status`.
+    STATUS is `in-force`; `pending` while the datapath does not have all of it, `error` if it cannot; `partial` if a
+    part of it has no effect (-o wide says which); `stale` if the object is now bad and its last good version stays in
+    force. Objects that never were good are among the problems of `ciliumpy status`.
     """
     items, errors = listing(target.select(lab, node), "/v1/policies")
     show(
