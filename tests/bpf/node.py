@@ -169,17 +169,17 @@ class Node:
 
     # ---- tables ------------------------------------------------------------------------------------------------------
 
-    def plug(self, pod: Pod) -> None:
+    def plug(self, pod: Pod, *, families: tuple[int, ...] = (4, 6)) -> None:
         row = np.zeros((), self.maps["cp_endpoint_v1"].value_dtype)
         row["ifindex"], row["generation"], row["identity"] = pod.ifindex, pod.generation, pod.identity
         row["policy_set"], row["flags"] = pod.policy_set, pod.flags
         row["mac"], row["host_mac"] = list(packets.mac(pod.mac)), list(packets.mac(pod.host_mac))
         raw = bytearray(row.tobytes())
-        for name, version in (("ip4", 4), ("ip6", 6)):
-            at = row.dtype.fields[name][1]
+        for version in families:
+            at = row.dtype.fields[f"ip{version}"][1]
             raw[at : at + 16] = address(pod.ip[version])
         self.maps["cp_endpoint_v1"].update(u32(pod.slot), bytes(raw))
-        for version in (4, 6):
+        for version in families:
             self.maps["cp_local_v1"].update(address(pod.ip[version]), u32(pod.slot) + u32(pod.generation))
             self.ipcache(pod.ip[version], pod.identity)
         self.maps["cp_link_v1"].update(u32(pod.ifindex), u32(pod.slot))
@@ -256,10 +256,12 @@ class Node:
 
     # ---- packets -----------------------------------------------------------------------------------------------------
 
-    def run(self, hook: str, frame: bytes, ifindex: int, *, cb: tuple[int, ...] = (), mark: int = 0) -> Result:
+    def run(
+        self, hook: str, frame: bytes, ifindex: int, *, cb: tuple[int, ...] = (), mark: int = 0, ingress: int = 0
+    ) -> Result:
         ctx = bytearray(SKB_BYTES)
         struct.pack_into("<I", ctx, 8, mark)
-        struct.pack_into("<II", ctx, 36, ifindex, ifindex)
+        struct.pack_into("<II", ctx, 36, ingress, ifindex)
         struct.pack_into(f"<{len(cb)}I", ctx, 48, *cb)
         done = self.object.programs[hook].test_run(frame, ctx=bytes(ctx))
         return Result(done.retval, done.data, self.rings.consume(), done.ctx)
@@ -268,8 +270,9 @@ class Node:
         """An IP packet that the pod sends."""
         return self.run("pod", self.framed(payload, pod.host_mac, pod.mac), pod.ifindex, mark=mark)
 
-    def host(self, payload: bytes) -> Result:
-        return self.run("host", self.framed(payload, GATEWAY_MAC, GATEWAY_MAC), self.devices["host"])
+    def host(self, payload: bytes, *, ingress: int = 0) -> Result:
+        """What the stack sends; with the device that it had it from, what it forwards."""
+        return self.run("host", self.framed(payload, GATEWAY_MAC, GATEWAY_MAC), self.devices["host"], ingress=ingress)
 
     def netdev(self, payload: bytes) -> Result:
         return self.run("netdev", self.framed(payload, GATEWAY_MAC, GATEWAY_MAC), self.devices["eth0"])

@@ -9,7 +9,7 @@ import pytest
 
 from ciliumpy.bpf.programs import load_object
 from tests.bpf import packets
-from tests.bpf.node import FAR, INGRESS, REDIRECT, ROUTER, SHOT, WORLD, Level, Node
+from tests.bpf.node import FAR, INGRESS, OWN_NODE, REDIRECT, ROUTER, SHOT, WORLD, Level, Node
 from tests.bpf.packets import SYN, TCP, UDP, tcp, udp
 
 if TYPE_CHECKING:
@@ -42,6 +42,22 @@ def test_17_a_pod_speaks_only_with_its_own_addresses(node: Node, version: int) -
     ):
         result = node.pod(one, udp(source, two.ip[version], 1, 2))
         assert (result.verdict, result.reason) == (SHOT, 132)
+
+
+def test_17_an_ipv4_address_in_an_ipv6_header_is_nobodys(node: Node) -> None:
+    """The tables have them in this form: an own address would go up the stack, and from there into the world."""
+    one, two, _ = node.pods
+    for target in (two.ip[4], OWN_NODE[4], FAR[4], WORLD[4]):
+        assert node.pod(one, udp(one.ip[6], f"::ffff:{target}", 1, 2)).reason == 134
+    assert node.netdev(udp(f"::ffff:{WORLD[4]}", one.ip[6], 1, 2)).reason == 134
+
+
+def test_17_a_pod_without_an_address_does_not_speak_as_nobody(node: Node) -> None:
+    one, two, _ = node.pods
+    node.plug(one, families=(4,))
+
+    assert node.pod(one, udp("::", two.ip[6], 1, 2)).reason == 132
+    assert node.pod(one, udp(one.ip[4], two.ip[4], 1, 2)).passed
 
 
 def test_17_fragments_without_their_first_are_dropped(node: Node, version: int) -> None:

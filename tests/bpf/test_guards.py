@@ -22,8 +22,10 @@ from tests.bpf.node import (
     Node,
     Pod,
     Result,
+    address,
+    u32,
 )
-from tests.bpf.packets import ACK, FIN, PSH, RST, SYN, echo, tcp, udp
+from tests.bpf.packets import ACK, FIN, PSH, RST, SYN, echo, tcp, udp, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +102,17 @@ def test_1_another_hook_is_judged_again(node: Node, version: int) -> None:
     assert node.netdev(answer).reason == 133
 
 
+def test_1_what_the_stack_forwards_is_not_the_hosts(node: Node, version: int) -> None:
+    """A frame in the node's own name that came in where nobody looks, over a VLAN say."""
+    one = node.pods[0]
+    node.policy(one, INGRESS)
+    ours = udp(ROUTER[version], one.ip[version], 4000, 53)
+
+    assert node.host(ours, ingress=node.devices["eth0"]).reason == 133
+    assert node.host(ours).passed
+    assert node.host(ours, ingress=node.devices["eth0"]).reason == 133  # nor as part of a flow of the host
+
+
 # ---- 4: slots have generations, epochs only grow ---------------------------------------------------------------------
 
 
@@ -144,6 +157,32 @@ def test_4_epoch_zero_is_never_valid(node: Node, version: int) -> None:
     node.policy(two, INGRESS)
 
     assert node.pod(one, asked).reason == 133
+
+
+def test_4_where_a_pod_was_its_next_owner_has_no_right_to_an_answer(node: Node, version: int) -> None:
+    one, two, _ = node.pods
+    asked, answered = udp(one.ip[version], two.ip[version], 4000, 53), udp(two.ip[version], one.ip[version], 53, 4000)
+    for gone in (one, two):
+        node.free(one)
+        assert node.pod(one, asked).passed
+        assert node.pod(two, answered).passed
+        node.policy(one, INGRESS)
+        assert node.pod(two, answered).passed
+        gone.generation += 1  # another pod, at the same address; nobody has asked since
+        node.plug(gone)
+
+        assert node.pod(two, unreachable(two.ip[version], one.ip[version], asked)).reason == 133
+        assert node.pod(two, answered).reason == 133
+        assert len(node.rows(version)[0]) == 0
+
+
+def test_4_an_address_that_names_a_former_owner_leads_nowhere(node: Node, version: int) -> None:
+    one, two, _ = node.pods
+    two.generation += 1
+    node.plug(two)
+    node.maps["cp_local_v1"].update(address(two.ip[version]), u32(two.slot) + u32(two.generation - 1))
+
+    assert node.pod(one, udp(one.ip[version], two.ip[version], 4000, 53)).reason == 203
 
 
 def test_epochs_cut_a_live_flow(node: Node, talk: Talk) -> None:

@@ -135,6 +135,16 @@ def test_forged_errors_are_judged_like_any_packet(node: Node, version: int) -> N
     assert node.pod(two, unreachable(two.ip[version], one.ip[version], asked)[:-4]).reason == 133  # cut off
 
 
+def test_a_pod_tells_of_packets_that_were_for_itself(node: Node, version: int) -> None:
+    one, two, three = node.pods
+    node.policy(one, INGRESS)
+    asked = tcp(one.ip[version], two.ip[version], 4000, 80, SYN)
+    assert node.pod(one, asked).passed
+
+    assert node.pod(three, unreachable(three.ip[version], one.ip[version], asked)).reason == 133
+    assert node.pod(two, unreachable(two.ip[version], one.ip[version], asked)).passed
+
+
 def test_7_an_error_is_judged_by_the_flow_as_it_is_now(node: Node, version: int) -> None:
     one, two, _ = node.pods
     node.policy(one, INGRESS)

@@ -13,6 +13,7 @@ from tests.bpf.node import (
     FAR_NODE,
     FAR_OUTER,
     FLOW,
+    INGRESS,
     IS_REPLY,
     NODE,
     OK,
@@ -26,6 +27,7 @@ from tests.bpf.node import (
     WORLD,
     WORLD4,
     WORLD6,
+    Level,
     Node,
 )
 from tests.bpf.packets import ACK, SYN, tcp, udp
@@ -145,6 +147,22 @@ def test_a_pod_reaches_another_node_through_the_tunnel(tunnelled: Node, version:
     assert result.events[0]["dst_identity"] == REMOTE_NODE
     assert back.passed
     assert back.events[0]["flags"] & IS_REPLY
+
+
+def test_5_an_answer_goes_to_who_is_there_now(tunnelled: Node, version: int) -> None:
+    """A far pod asked; another has its address now, and does not ask: the one that streams on is judged anew."""
+    one = tunnelled.pods[0]
+    tunnelled.vector(FAR_IDENTITY, 1)
+    tunnelled.policy(one, INGRESS, default=tunnelled.port_class(Level(bits=(1,))))
+    one.flags |= 4
+    tunnelled.plug(one)  # what it sends of its own is denied
+    assert tunnelled.overlay(udp(FAR[version], one.ip[version], 4000, 53)).passed
+    stream = udp(one.ip[version], FAR[version], 53, 4000)
+    assert tunnelled.pod(one, stream).passed
+    tunnelled.ipcache(FAR[version], 3999, flags=TUNNEL, tunnel=FAR_OUTER)
+    tunnelled.bump()
+
+    assert tunnelled.pod(one, stream).reason == 133
 
 
 def test_a_pod_cannot_speak_the_tunnels_protocol(tunnelled: Node, version: int) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.root
-BUMP, RECYCLE, TEAR = 1, 2, 3
+BUMP, RECYCLE, TEAR, REVOKE = 1, 2, 3, 4
 
 
 @pytest.fixture
@@ -53,6 +53,20 @@ def test_2_a_row_that_becomes_anothers_while_it_is_read_decides_nothing(faulty: 
 
     assert result.verdict == SHOT or Read(result.frame).eth_dst == two.mac
     assert faulty.pod(one, allowed).read.eth_dst == two.mac
+
+
+@pytest.mark.parametrize("past", [-20, 2])
+def test_2_a_late_writer_does_not_bring_back_what_was_deleted(faulty: Node, version: int, past: int) -> None:
+    """Whether it writes a row anew that is alive, or one whose time was over."""
+    one, two, _ = faulty.pods
+    question = udp(one.ip[version], two.ip[version], 4000, 53)
+    assert faulty.pod(one, question).passed
+    faulty.age(version, past)
+    faulty.bump()
+    faulty.fault(REVOKE)
+
+    assert faulty.pod(one, question).passed
+    assert len(faulty.rows(version)[0]) == 0
 
 
 def test_2_two_cpus_on_a_tiny_map_never_see_each_others_decisions(make_node: Callable[..., Node], version: int) -> None:

@@ -8,6 +8,7 @@ enum fault_kind {
 	FAULT_BUMP = 1,	   /* a writer bumps the global epoch after this packet was judged */
 	FAULT_RECYCLE = 2, /* the row that is held becomes another flow's */
 	FAULT_TEAR = 3,	   /* only the first half of it does, so far */
+	FAULT_REVOKE = 4,  /* the flow's row is deleted after this packet was judged */
 };
 
 struct fault {
@@ -17,17 +18,24 @@ struct fault {
 };
 MAP(cp_fault_v1, BPF_MAP_TYPE_ARRAY, __u32, struct fault, 1, 0);
 
-static __always_inline void judged(void)
+static __always_inline void judged(const struct packet *p)
 {
 	struct fault *fault = bpf_map_lookup_elem(&cp_fault_v1, &zero);
 	__u64 *epoch = bpf_map_lookup_elem(&cp_epoch_v1, &zero);
 
-	if (!fault || fault->kind != FAULT_BUMP || !epoch)
+	if (!fault || !epoch)
 		return;
+	if (fault->kind == FAULT_BUMP) {
+		__sync_fetch_and_add(epoch, 1);
+	} else if (fault->kind == FAULT_REVOKE) {
+		bpf_map_delete_elem(&cp_ct4_v1, &p->key);
+		bpf_map_delete_elem(&cp_ct6_v1, &p->key);
+	} else {
+		return;
+	}
 	fault->kind = 0;
-	__sync_fetch_and_add(epoch, 1);
 }
-#define AT_JUDGED(p) judged()
+#define AT_JUDGED(p) judged(p)
 
 static __always_inline void row_held(struct ct_row *row)
 {

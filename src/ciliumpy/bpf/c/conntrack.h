@@ -69,6 +69,19 @@ static __always_inline bool ct_read(struct ct_row *copy, const struct ct_row *ro
 	return (READ_ONCE(row->tag) ^ nonce) == hash && copy->nonce == nonce;
 }
 
+/*
+ * A flow of a pod that is gone: whoever has its slot or address now never asked, and was never asked. A row whose original
+ * direction was written anew names the pods of now.
+ */
+static __always_inline bool ct_orphaned(const struct ct_row *row)
+{
+	const struct ct_half *half = &row->half[0];
+
+	if (half->source == HOOK_POD && !same_generation(half->source_slot, half->from_pod.generation))
+		return true;
+	return half->target == TARGET_LOCAL && !same_generation(half->target_slot, half->to_pod.generation);
+}
+
 static __always_inline __u64 ct_nonce(void)
 {
 	__u64 *last = bpf_map_lookup_elem(&cp_flowseq_v1, &zero);

@@ -127,6 +127,7 @@ int host(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_ACT_SHOT;
+	p->forwarded = skb->ingress_ifindex;
 	if (skb->protocol == bpf_htons(ETH_P_IP) && cfg_ipv4)
 		return host_packet(skb, p, IPV4);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6) && cfg_ipv6)
@@ -163,7 +164,7 @@ int netdev(struct __sk_buff *skb)
 
 	if (!p)
 		return TC_ACT_SHOT;
-	if (skb->vlan_present)
+	if (skb->vlan_present && skb->vlan_tci & VLAN_NUMBER) /* another network; number 0 is this one */
 		return TC_ACT_OK;
 	if (skb->protocol == bpf_htons(ETH_P_IP) && cfg_ipv4)
 		return netdev_packet(skb, p, IPV4);

@@ -230,6 +230,9 @@ struct ct_half {
 			__u32 vni; /* HOOK_OVERLAY */
 			struct addr outer;
 		} from_tunnel;
+		struct {
+			__u32 ifindex; /* HOOK_HOST: the device that the stack had it from; 0: it is its own */
+		} from_stack;
 	};
 	union {
 		struct {

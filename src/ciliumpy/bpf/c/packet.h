@@ -25,6 +25,8 @@
 #define IPV4 4
 #define IPV6 6
 
+#define VLAN_NUMBER 0xfff /* of a tag */
+
 #define FAMILY_INET 2
 #define FAMILY_INET6 10
 
@@ -129,6 +131,7 @@ struct packet {
 	__u16 line; /* where a drop was decided */
 	__u8 file;  /* enum source_file */
 	__s8 ext_error;
+	__u32 forwarded; /* host: the device that the stack had it from; 0: it is its own */
 	__u32 vni; /* overlay: what the tunnel key said */
 	struct addr outer;
 };

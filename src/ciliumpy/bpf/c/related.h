@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * An ICMP error is related if the packet it carries was sent by the one it goes to, in a flow that has a row and may still
- * be. The row is not touched. Every other error is judged like any packet.
+ * be; from a pod, if that packet was for this pod. The row is not touched. Every other error is judged like any packet.
  */
 #pragma once
 
@@ -67,8 +67,11 @@ static __always_inline bool is_related(struct __sk_buff *skb, struct packet *p, 
 	__builtin_memset(inner, 0, sizeof(*inner));
 	if (!parse_inner(skb, p, inner, family) || !addr_equal(&inner->saddr, &p->daddr))
 		return false;
+	if (p->hook == HOOK_POD && !addr_equal(&inner->daddr, &p->saddr)) /* pods are nobody's routers */
+		return false;
 	row = bpf_map_lookup_elem(ct_map(family), &inner->key);
-	if (!row || !ct_read(&s->old, row, ct_hash(&inner->key, family)) || ct_expired(s->old.expires, now))
+	if (!row || !ct_read(&s->old, row, ct_hash(&inner->key, family)) || ct_expired(s->old.expires, now) ||
+	    ct_orphaned(&s->old))
 		return false;
 	ends = (struct ends){
 		.src_slot = s->old.half[0].source_slot,

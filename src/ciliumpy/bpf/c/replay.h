@@ -18,6 +18,8 @@ static __always_inline bool source_holds(const struct packet *p, const struct ct
 	if (p->hook == HOOK_POD)
 		return half->from_pod.ifindex == p->ifindex &&
 		       same_generation(half->source_slot, half->from_pod.generation);
+	if (p->hook == HOOK_HOST)
+		return half->from_stack.ifindex == p->forwarded;
 	if (p->hook == HOOK_OVERLAY)
 		return half->from_tunnel.vni == p->vni && addr_equal(&half->from_tunnel.outer, &p->outer);
 	return true;
@@ -49,10 +51,10 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 
 	if (!row)
 		return NOT_REPLAYED;
-	AT_ROW_HELD(row);
 	/* As in ct_read: the end first, the beginning last. */
 	nonce = READ_ONCE(row->nonce);
 	barrier();
+	AT_ROW_HELD(row);
 	way = p->direction != row->origin;
 	*half = row->half[way & 1];
 	expires = row->expires;

@@ -23,7 +23,7 @@ static __always_inline int source_pod(struct packet *p, const int family, struct
 		return REFUSE(p, FILE_RESOLVE, DROP_ENDPOINT_NOT_READY);
 	p->src_slot = *slot;
 	p->src_identity = ep->identity;
-	if (!addr_equal(&p->saddr, family == IPV4 ? &ep->ip4 : &ep->ip6))
+	if (!addr_equal(&p->saddr, family == IPV4 ? &ep->ip4 : &ep->ip6) || addr_is_zero(&p->saddr))
 		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
 	half->from_pod.ifindex = ep->ifindex;
 	half->from_pod.generation = ep->generation;
@@ -62,13 +62,18 @@ static __always_inline int source_overlay(struct packet *p, const int family, st
 	return 0;
 }
 
-/* What the stack sends with our own address is the host's; the rest it forwards, and pods' packets are never forwarded. */
-static __always_inline int source_host(struct packet *p, const int family)
+/*
+ * What the stack sends with our own address is the host's. What it forwards is not, even if it has our address: somebody
+ * forged it on a device that nobody guards, or was given it by the node's own translation. Pods' packets are never
+ * forwarded.
+ */
+static __always_inline int source_host(struct packet *p, const int family, struct ct_half *half)
 {
 	struct ipcache_entry *entry = ipcache_find(&p->saddr);
 
+	half->from_stack.ifindex = p->forwarded;
 	if (is_own(&p->saddr, entry, family)) {
-		p->src_identity = IDENTITY_HOST;
+		p->src_identity = p->forwarded ? world_identity(family) : IDENTITY_HOST;
 		return 0;
 	}
 	p->src_identity = ipcache_identity(entry, family);
@@ -98,7 +103,7 @@ static __always_inline int resolve_source(struct packet *p, const int family, st
 	case HOOK_OVERLAY:
 		return source_overlay(p, family, half);
 	case HOOK_HOST:
-		return source_host(p, family);
+		return source_host(p, family, half);
 	}
 	return source_netdev(p, family);
 }

@@ -21,15 +21,17 @@ static __always_inline bool original_stands(const struct packet *p, const struct
 /* A reply may pass as long as what it answers may. */
 static __always_inline int judge_original(struct packet *p, const int family, const struct ct_row *old)
 {
-	bool tunnelled = old->half[0].source == HOOK_OVERLAY; /* the sender's node knows its identity before we do */
+	/* The sender's node knows its identity before we do; but it may be long since it told us. */
+	bool told = old->half[0].source == HOOK_OVERLAY && !bpf_map_lookup_elem(&cp_iphost_v1, &p->daddr);
+	bool stack = old->half[0].source == HOOK_HOST && p->dst_identity == IDENTITY_HOST;
 	struct ends ends = {
 		.src_slot = p->dst_slot,
 		.dst_slot = p->src_slot,
-		.src_identity = tunnelled ? old->src_identity : p->dst_identity,
+		.src_identity = told || stack ? old->src_identity : p->dst_identity,
 		.dst_identity = p->src_identity,
 		.port = p->kind == KIND_ECHO ? ICMP_ECHO_REQUEST(family) : p->sport,
 		.protocol = p->protocol,
-		.from_host = old->half[0].source == HOOK_HOST && p->dst_identity == IDENTITY_HOST,
+		.from_host = stack && old->src_identity == IDENTITY_HOST,
 	};
 
 	return judge(p, &ends, &p->egress, &p->ingress);
@@ -79,8 +81,13 @@ static __always_inline int find(const struct packet *p, const int family, struct
 		row = bpf_map_lookup_elem(ct_map(family), &p->key);
 		if (!row)
 			return 0;
-		if (ct_read(old, row, hash))
-			return ct_expired(old->expires, now) ? 1 : 2;
+		if (!ct_read(old, row, hash))
+			continue;
+		if (ct_orphaned(old)) {
+			ct_delete(p, family);
+			return 0;
+		}
+		return ct_expired(old->expires, now) ? 1 : 2;
 	}
 	return 1;
 }
@@ -208,6 +215,9 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 	__u64 global = global_epoch();
 	int reason;
 
+	/* The tables have IPv4 addresses in this form; in an IPv6 header they are nobody's. */
+	if (family == IPV6 && (addr_is_ipv4(&p->saddr) || addr_is_ipv4(&p->daddr)))
+		return drop(p, REFUSE(p, FILE_SLOW, DROP_INVALID));
 	__builtin_memset(&s->half, 0, sizeof(s->half));
 	s->half.epoch = global;
 	reason = resolve_source(p, family, &s->half);

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tagged frames over real devices: a test run cannot make them, for the kernel takes the tag off before any program."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ciliumpy.bpf.links import attach_tcx
+from tests.bpf import packets
+from tests.bpf.node import GATEWAY_MAC, OWN_NODE, WORLD, Node
+from tests.bpf.packets import udp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.root
+WAIT_S = 5.0
+
+
+@contextlib.contextmanager
+def attached(node: Node, program: str, device: str) -> Iterator[socket.socket]:
+    """The other end of a device's cable, the program on it."""
+    with (
+        attach_tcx(node.object.programs[program], node.devices[device], "ingress", None),
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as cable,
+    ):
+        cable.bind((f"{device}p", 0))
+        yield cable
+
+
+def tagged(payload: bytes, dst: str, src: str, number: int) -> bytes:
+    kind = packets.ETH_IPV6 if payload[0] >> 4 == 6 else packets.ETH_IPV4
+    return packets.eth(dst, src, packets.ETH_VLAN, struct.pack("!HH", number, kind) + payload)
+
+
+def heard(node: Node, count: int) -> list[tuple[int, int]]:
+    """(port, drop reason) of so many events, and of those that come with the last."""
+    found: list[tuple[int, int]] = []
+    until = time.monotonic() + WAIT_S
+    while len(found) < count:
+        assert time.monotonic() < until, found
+        found += [(int(one["dport"]), int(one["reason"])) for one in node.rings.consume()]
+    return found
+
+
+def test_17_a_pod_sends_no_tags(node: Node, version: int) -> None:
+    one, two, _ = node.pods
+    with attached(node, "pod", "lxc1") as cable:
+        for number in (0, 5):
+            cable.send(tagged(udp(one.ip[version], two.ip[version], 9, 53), one.host_mac, one.mac, number))
+        seen = heard(node, 2)
+
+    assert seen == [(0, 182), (0, 182)]  # nobody looks into it
+
+
+def test_17_on_the_network_a_tag_without_a_number_hides_nothing(node: Node, version: int) -> None:
+    one = node.pods[0]
+    forged, honest = (udp(source[version], one.ip[version], 9, port) for source, port in ((OWN_NODE, 1), (WORLD, 2)))
+    with attached(node, "netdev", "eth0") as cable:
+        for payload, number in ((forged, 5), (forged, 0), (honest, 0)):
+            cable.send(tagged(payload, GATEWAY_MAC, "02:00:00:00:00:01", number))
+        seen = heard(node, 2)
+
+    assert seen == [(1, 132), (2, 0)]  # number 5 is another network's
