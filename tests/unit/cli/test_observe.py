@@ -158,6 +158,13 @@ def test_how_many_and_from_when(flags, wanted):
         ({"since": "yesterday"}, '--since: "yesterday" is no time'),
         ({"allowlist": ['{"verdict":["NO"]}']}, "--allowlist: not a flow filter"),
         ({"denylist": ["{"]}, "--denylist: not a flow filter"),
+        ({"last": -5}, "--last: -5 is no number of flows"),
+        ({"last": 0}, "--last: 0 is no number of flows"),
+        ({"first": -1}, "--first: -1 is no number of flows"),
+        ({"last": 10**22}, f"--last: {10**22} is no number of flows"),
+        ({"to_port": ["http"]}, 'invalid destination port filter: invalid port "http"'),
+        ({"label": ["app in (api"]}, "invalid source label filter"),
+        ({"denylist": ['{"source_port":["http"]}']}, "invalid source port filter"),
     ],
 )
 def test_requests_that_contradict_themselves(flags, words):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_LAST = 20
 EVERYTHING = (1 << 64) - 1
+MOST = (1 << 63) - 1  # the longest that a Python sequence may be
 DATE_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H%z", "%Y-%m-%dT%H:%M%z", "%a, %d %b %Y %H:%M:%S %z")
 
 
@@ -37,6 +38,9 @@ def build(flags: Mapping[str, Any], now_ns: int, *, whole: bool = False) -> GetF
     ):
         if clash:
             raise refuse(f"cannot set both {one} and {other}")
+    for flag, number in (("--first", first), ("--last", last)):
+        if number is not None and not 0 < number <= MOST:
+            raise refuse(f"{flag}: {number} is no number of flows", "1 or more; --all is everything that is kept")
     request = GetFlowsRequest(follow=follow)
     if flags["since"]:
         request.since.FromNanoseconds(moment(flags["since"], "since", now_ns))
@@ -53,6 +57,10 @@ def build(flags: Mapping[str, Any], now_ns: int, *, whole: bool = False) -> GetF
     request.whitelist.extend(filters.build(_values(flags)))
     request.whitelist.extend(filters.parse_raw(flags["allowlist"], "allowlist"))
     request.blacklist.extend(filters.parse_raw(flags["denylist"], "denylist"))
+    if request.whitelist or request.blacklist:
+        from ciliumpy.flows.match import FlowPredicate
+
+        FlowPredicate(request.whitelist, request.blacklist)  # refuses here, once, what every node would refuse
     return request
 
 
