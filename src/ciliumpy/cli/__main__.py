@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from ciliumpy.cli.app import root
-from ciliumpy.cli.terminal import printable
+from ciliumpy.cli.terminal import hint_text, printable
 from ciliumpy.kit.errors import CiliumpyError
 
 INTERRUPTED = 130  # as shells report a process that SIGINT ended
@@ -54,7 +54,7 @@ def run(args: list[str]) -> int:
 
 def report(message: str, hint: str | None, code: int) -> int:
     sys.stdout.flush()
-    sys.stderr.write(printable(f"Error: {message}\n" + (f"hint: {hint}\n" if hint else "")))
+    sys.stderr.write(printable(f"Error: {message}\n") + (hint_text(hint) if hint else ""))
     return code
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ciliumpy.cli.options import Lab, Node
+from ciliumpy.cli.terminal import hint_text, printable
 from ciliumpy.client import target
 from ciliumpy.client.admin import AdminClient
 from ciliumpy.client.target import Target
@@ -56,7 +57,8 @@ def run(
                 _show(came, name if len(targets) > 1 else "", numeric=numeric, as_json=as_json)
         elif came is not None:
             failed = True
-            sys.stderr.write(f"Error: node {name}: {came.message}\n" + (f"hint: {came.hint}\n" if came.hint else ""))
+            said = printable(f"Error: node {name}: {came.message}\n")
+            sys.stderr.write(said + (hint_text(came.hint) if came.hint else ""))
     if failed:
         raise typer.Exit(1)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from ciliumpy.cli.terminal import printable
+from ciliumpy.cli.terminal import hint_text, printable
 from ciliumpy.kit.errors import CiliumpyError
 
 API_VERSION = "ciliumpy/v1"
@@ -32,10 +32,19 @@ class Column(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A node that did not answer, and why."""
+    """A node that did not answer, why, and what may be done."""
 
     node: str
     message: str
+    hint: str = ""
+
+
+class Problems(list[Problem]):
+    """Those that did not answer, of `asked` nodes. What several were asked is shown by node, whoever answered."""
+
+    def __init__(self, asked: int) -> None:
+        super().__init__()
+        self.asked = asked
 
 
 class Format(NamedTuple):
@@ -65,20 +74,20 @@ def show(
     *,
     name: Callable[[Item], str],
     sort: Callable[[Item], Any],
-    errors: Sequence[Problem] = (),
+    errors: Problems | None = None,
     empty: str = "",
 ) -> None:
     """Print `items` on stdout and `errors` on stderr; end with exit code 1 if there are errors.
 
     `name` is what `-o name` prints of an item, `empty` what stands on stderr instead of an empty table. Items that come
-    from an agent carry `node`; text shows it as the first column when several nodes were asked.
+    from an agent carry `node`; the text forms show it when several nodes were asked (`errors` says how many).
     """
     form = parse_format(output)
     rows = sorted(items, key=lambda item: (str(item.get("node", "")), sort(item)))
-    nodes = {row["node"] for row in rows if "node" in row} | {error.node for error in errors}
+    errors = Problems(1) if errors is None else errors
     if form.kind in ("text", "wide"):
         shown = [column for column in columns if form.kind == "wide" or not column.wide]
-        if len(nodes) > 1:
+        if errors.asked > 1 and any("node" in row for row in rows):
             shown.insert(0, Column("NODE", lambda item: item.get("node", "")))
         if rows:
             sys.stdout.write(table(shown, rows))
@@ -87,7 +96,7 @@ def show(
     elif form.kind == "name":
         noun = kind.removesuffix("List").lower()
         for row in rows:
-            place = f"{row['node']}:" if len(nodes) > 1 and name(row) != row.get("node") and "node" in row else ""
+            place = f"{row['node']}:" if errors.asked > 1 and row.get("node", name(row)) != name(row) else ""
             sys.stdout.write(f"{noun}/{place}{name(row)}\n")
     else:
         sys.stdout.write(document(envelope(kind, rows, errors), form))
@@ -100,6 +109,8 @@ def finish(errors: Sequence[Problem]) -> None:
         sys.stdout.flush()
         for error in errors:
             sys.stderr.write(f"Error: node {error.node}: {printable(error.message)}\n")
+        for hint in dict.fromkeys(error.hint for error in errors if error.hint):
+            sys.stderr.write(hint_text(hint))
         raise typer.Exit(1)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from ciliumpy.cli import status_text
 from ciliumpy.cli.options import Lab, Node, Output
-from ciliumpy.cli.output import Problem, finish, parse_format, show
+from ciliumpy.cli.output import Problem, Problems, finish, parse_format, show
 from ciliumpy.client import target
 from ciliumpy.client.admin import AdminClient
 from ciliumpy.kit.errors import CiliumpyError
@@ -50,7 +50,7 @@ def run(
         raise typer.Exit(1)
 
 
-def wait_well(lab: str | None, node: str | None, duration: str) -> tuple[list[dict[str, Any]], list[Problem]]:
+def wait_well(lab: str | None, node: str | None, duration: str) -> tuple[list[dict[str, Any]], Problems]:
     """Ask until all is well or the time is up; return the last answers. No agent at all counts as not yet well."""
     try:
         deadline = time.monotonic() + parse_duration(duration)
@@ -68,15 +68,16 @@ def wait_well(lab: str | None, node: str | None, duration: str) -> tuple[list[di
         time.sleep(POLL_S)
 
 
-def collect(lab: str | None, node: str | None) -> tuple[list[dict[str, Any]], list[Problem]]:
+def collect(lab: str | None, node: str | None) -> tuple[list[dict[str, Any]], Problems]:
     """Return what each agent says of itself, sorted by node, and who does not answer."""
     agents: list[dict[str, Any]] = []
-    errors: list[Problem] = []
-    for each in target.select(lab, node):
+    targets = target.select(lab, node)
+    errors = Problems(len(targets))
+    for each in targets:
         try:
             agents.append({"node": each.node, **AdminClient.of(each).get("/v1/status")})
         except CiliumpyError as error:
-            errors.append(Problem(each.node, error.message))
+            errors.append(Problem(each.node, error.message, error.hint or ""))
     return agents, errors
 
 

@@ -3,9 +3,22 @@
 
 from __future__ import annotations
 
+import re
+
+WIDTH = 80
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def printable(text: str) -> str:
     """Return the text with control characters escaped, so that it cannot move the cursor or colour anything."""
     return text.translate(_CONTROL)
+
+
+def hint_text(hint: str) -> str:
+    """Return the lines of a hint, none longer than a terminal is wide; what stands in backticks stays in one piece."""
+    written = ["hint:"]
+    for word in re.findall(r"[^\s`]*`[^`]*`\S*|\S+", printable(hint)):
+        if len(written[-1]) + 1 + len(word) > WIDTH and written[-1].strip() not in ("hint:", ""):
+            written.append("     ")
+        written[-1] += f" {word}"
+    return "\n".join(written) + "\n"

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import ciliumpy
 from ciliumpy.cli.options import Lab, Node, Output
-from ciliumpy.cli.output import Column, Problem, show
+from ciliumpy.cli.output import Column, Problem, Problems, show
 from ciliumpy.client import target
 
 
 def run(lab: Lab = None, node: Node = None, output: Output = "text") -> None:
     """Print the version of this command, and of the agents that run."""
     items: list[dict[str, object]] = [{"component": "ciliumpy", "version": ciliumpy.__version__}]
-    errors: list[Problem] = []
+    errors = Problems(1)
     if lab or node or len(target.known()) == 1:
         for each in target.select(lab, node):
             if each.running:
@@ -24,7 +24,7 @@ def run(lab: Lab = None, node: Node = None, output: Output = "text") -> None:
         items,
         [Column("COMPONENT", lambda i: i["component"]), Column("VERSION", lambda i: i["version"])],
         output,
-        errors=errors if lab or node else [],
+        errors=errors if lab or node else None,
         name=lambda i: str(i["component"]),
         sort=lambda i: (i["component"] != "ciliumpy", i["component"]),
     )

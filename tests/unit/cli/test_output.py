@@ -7,7 +7,7 @@ import pytest
 import typer
 import yaml
 
-from ciliumpy.cli.output import Column, Problem, description, parse_format, show, show_one, table
+from ciliumpy.cli.output import Column, Problem, Problems, description, parse_format, show, show_one, table
 from ciliumpy.kit.errors import CiliumpyError
 
 ITEMS = [{"node": "n2", "id": 3, "labels": ["a", "b"]}, {"node": "n1", "id": 10, "labels": []}, {"node": "n1", "id": 9}]
@@ -18,13 +18,19 @@ COLUMNS = [
 ]
 
 
+def nodes(asked: int, *silent: Problem) -> Problems:
+    problems = Problems(asked)
+    problems += silent
+    return problems
+
+
 def print_items(output: str, **options: object) -> None:
     arguments: dict = {"name": lambda i: str(i["id"]), "sort": lambda i: i["id"], **options}
     show("ThingList", arguments.pop("items", ITEMS), COLUMNS, output, **arguments)
 
 
 def test_text_is_aligned_sorted_and_has_the_node_first(capsys: pytest.CaptureFixture[str]) -> None:
-    print_items("text")
+    print_items("text", errors=nodes(2))
     assert capsys.readouterr().out.splitlines() == [
         "NODE   ID   LABELS",
         "            (all)",
@@ -35,18 +41,28 @@ def test_text_is_aligned_sorted_and_has_the_node_first(capsys: pytest.CaptureFix
     ]
 
 
-def test_one_node_has_no_node_column(capsys: pytest.CaptureFixture[str]) -> None:
-    print_items("text", items=ITEMS[:1])
+def test_the_node_is_shown_by_how_many_were_asked_not_by_who_has_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    for asked, heading, listed in ((1, "ID   LABELS", "thing/3\n"), (3, "NODE   ID   LABELS", "thing/n2:3\n")):
+        print_items("text", items=ITEMS[:1], errors=nodes(asked))
+        assert capsys.readouterr().out.splitlines()[0] == heading
+        print_items("name", items=ITEMS[:1], errors=nodes(asked))
+        assert capsys.readouterr().out == listed
+
+
+def test_what_belongs_to_the_cluster_has_no_node(capsys: pytest.CaptureFixture[str]) -> None:
+    print_items("text", items=[{"id": 5}], errors=nodes(2))
     assert capsys.readouterr().out.splitlines()[0] == "ID   LABELS"
+    print_items("name", items=[{"id": 5}], errors=nodes(2))
+    assert capsys.readouterr().out == "thing/5\n"
 
 
 def test_a_node_that_did_not_answer_makes_it_several(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as exit_:
-        print_items("text", items=ITEMS[:1], errors=[Problem("n1", "gone")])
+        print_items("text", items=ITEMS[:1], errors=nodes(2, Problem("n1", "gone", "look")))
     said = capsys.readouterr()
     assert exit_.value.exit_code == 1
     assert said.out.startswith("NODE   ")
-    assert said.err == "Error: node n1: gone\n"
+    assert said.err == "Error: node n1: gone\nhint: look\n"
 
 
 def test_wide_shows_all_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +72,7 @@ def test_wide_shows_all_columns(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_is_the_envelope(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
-        print_items("json", errors=[Problem("n3", "gone")])
+        print_items("json", errors=nodes(3, Problem("n3", "gone")))
     value = json.loads(capsys.readouterr().out)
     assert list(value) == ["apiVersion", "kind", "items", "errors"]
     assert (value["apiVersion"], value["kind"]) == ("ciliumpy/v1", "ThingList")
@@ -72,10 +88,23 @@ def test_yaml_says_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_names(capsys: pytest.CaptureFixture[str]) -> None:
-    print_items("name")
+    print_items("name", errors=nodes(2))
     assert capsys.readouterr().out == "thing/n1:9\nthing/n1:10\nthing/n2:3\n"
     print_items("name", items=ITEMS[:1])
     assert capsys.readouterr().out == "thing/3\n"
+
+
+def test_a_hint_that_several_have_is_said_once_and_wraps(capsys: pytest.CaptureFixture[str]) -> None:
+    hint = "word " * 15 + "`a command that stays in one piece` (or not) " + "w" * 100
+    with pytest.raises(typer.Exit):
+        print_items("text", errors=nodes(2, Problem("n1", "gone", hint), Problem("n2", "too", hint)))
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: node n1: gone",
+        "Error: node n2: too",
+        "hint:" + " word" * 15,
+        "      `a command that stays in one piece` (or not)",
+        "      " + "w" * 100,
+    ]
 
 
 def test_jsonpath_ends_with_one_newline(capsys: pytest.CaptureFixture[str]) -> None:

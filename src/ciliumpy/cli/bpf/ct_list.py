@@ -54,9 +54,8 @@ def run(
     if form.kind not in ("text", "wide"):
         show("ConntrackList", items, [], output, name=tuple_text, sort=order, errors=errors)
         return
-    several = len({item["node"] for item in items}) + len({error.node for error in errors}) > 1
     for item in sorted(items, key=lambda item: (item["node"], order(item))):
-        sys.stdout.write((f"{item['node']} " if several else "") + line(item, time_diff=time_diff) + "\n")
+        sys.stdout.write((f"{item['node']} " if errors.asked > 1 else "") + line(item, time_diff=time_diff) + "\n")
     if not items and not errors:
         sys.stderr.write("No entries found.\n")
     finish(errors)

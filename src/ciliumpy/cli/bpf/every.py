@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ciliumpy.cli.output import Problem
+from ciliumpy.cli.output import Problem, Problems
 from ciliumpy.client import target
 from ciliumpy.client.target import Target
 from ciliumpy.kit.errors import CiliumpyError
@@ -16,7 +16,7 @@ from ciliumpy.kit.errors import CiliumpyError
 
 def every(
     lab: str | None, node: str | None, read: Callable[[Target], list[dict[str, Any]]]
-) -> tuple[list[dict[str, Any]], list[Problem]]:
+) -> tuple[list[dict[str, Any]], Problems]:
     """Return what `read` finds at each node, with its `node`, and whose maps could not be read.
 
     A single node's error is raised as it is.
@@ -24,14 +24,14 @@ def every(
     require_root()
     targets = target.select(lab, node, direct=True)
     items: list[dict[str, Any]] = []
-    problems: list[Problem] = []
+    problems = Problems(len(targets))
     for each in targets:
         try:
             items += [{"node": each.node, **item} for item in read(each)]
         except CiliumpyError as error:
             if len(targets) == 1:
                 raise
-            problems.append(Problem(each.node, error.message))
+            problems.append(Problem(each.node, error.message, error.hint or ""))
     return items, problems
 
 

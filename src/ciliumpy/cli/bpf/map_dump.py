@@ -11,7 +11,7 @@ import typer
 
 from ciliumpy.cli.bpf.every import every, maps_of, require_root
 from ciliumpy.cli.options import Lab, Node, Output
-from ciliumpy.cli.output import Column, Item, Problem, parse_format, show
+from ciliumpy.cli.output import Column, Item, Problems, parse_format, show
 from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text
     from ciliumpy.bpf.maps import Map
 
     require_root()
-    errors: list[Problem] = []
+    errors = Problems(1)
     if which.isdigit():
         with Map.from_id(int(which)) as opened:
             items = rows(opened)

@@ -11,7 +11,7 @@ import typer
 from ciliumpy.bpf.listing import list_maps
 from ciliumpy.cli.bpf.every import every, maps_of, require_root
 from ciliumpy.cli.options import Lab, Node, Output
-from ciliumpy.cli.output import Column, Problem, show
+from ciliumpy.cli.output import Column, Problems, show
 from ciliumpy.kit.units import format_bytes
 
 COLUMNS = [
@@ -37,7 +37,7 @@ def run(path: Where = None, lab: Lab = None, node: Node = None, output: Output =
 
     Every entry of an array is always there; ENTRIES is `-` where there are none to count.
     """
-    errors: list[Problem] = []
+    errors = Problems(1)
     if path is None:
         items, errors = every(lab, node, lambda target: maps(maps_of(target)))
     else:
