@@ -81,6 +81,24 @@ def test_up_and_pods_after_everything_was_killed(lab):
     assert lab.exec("guest/visitor", "curl", "-sS", "--max-time", "2", "http://api.shop:8080/").returncode == 0
 
 
+def test_down_takes_along_the_lock_of_an_up_that_was_killed_at_its_start(lab):
+    lock = Path(f"/run/ciliumpy/labs/.{lab.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    assert "nothing to do" in lab.lab("down").stderr
+    assert leftovers(lab.name) == []
+
+
+def test_without_its_controller_nobody_waits_in_vain(lab):
+    lab.lab("up")
+    kill_all([int((lab.path / "controller.pid").read_text())])
+    done = lab.apply(APPS, check=False)
+    assert done.returncode == 1
+    assert "the controller does not run" in done.stderr
+    lab.lab("start")
+    lab.apply(APPS)
+
+
 def test_two_up_at_once(lab):
     command = [*COMMAND, "lab", "up", lab.name]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]

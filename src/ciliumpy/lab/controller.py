@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import sys
@@ -104,7 +105,8 @@ class Controller:
         self._kubelet.sync(wanted)
         self._write_hosts()
         await self._write_routes()
-        records.write(self._place, records.Snapshot([*self._kubelet.records, *homeless], self._mirror.fault, problems))
+        pods = [*self._kubelet.records, *homeless]
+        records.write(self._place, records.Snapshot(pods, self._mirror.fault, problems, os.getpid()))
 
     def _pods(self) -> tuple[dict[tuple[str, str], PodSpec], Owners]:
         """Return the Pods, and the Deployments that own some."""

@@ -119,9 +119,9 @@ def down(name: str, say: Callable[[str], None]) -> bool:
     """Remove everything of the lab, whatever state it is in; return False if there was nothing."""
     machine.need_root()
     where = place.Place.of(name)
-    if not (where.run.exists() or where.bpffs.exists() or where.cgroup.exists()):
-        return False
-    with place.lock(name, f"ciliumpy lab down {name}"):
+    with place.lock(name, f"ciliumpy lab down {name}"):  # in any case: it takes along one that was left behind
+        if not (where.run.exists() or where.bpffs.exists() or where.cgroup.exists()):
+            return False
         _end_processes(where)
         say("processes: ended")
         _remove_namespaces(where)

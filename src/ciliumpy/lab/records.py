@@ -37,11 +37,15 @@ class PodRecord(msgspec.Struct, rename="camel"):
 
 
 class Snapshot(msgspec.Struct, rename="camel"):
-    """`store_message` is empty while the store can be read; `problems` are objects that cannot be run."""
+    """`store_message` is empty while the store can be read; `problems` are objects that cannot be run.
+
+    `controller` is the PID of who wrote it: what one said that runs no more need not be so.
+    """
 
     pods: list[PodRecord] = []
     store_message: str = ""
     problems: list[str] = []
+    controller: int = 0
 
 
 def write(place: Place, snapshot: Snapshot) -> None:

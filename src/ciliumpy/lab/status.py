@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.lab import agents, cgroups, lifecycle, manifests, records, runtime, schedule, spec
+from ciliumpy.lab import agents, cgroups, containers, lifecycle, manifests, records, runtime, schedule, spec
 from ciliumpy.store.directory.store import DirectoryStore
 
 if TYPE_CHECKING:
@@ -33,35 +33,68 @@ def status(place: Place) -> dict[str, Any]:
         errors += [f"node {node.name}: {problem}" for problem in now.problems]
         if now.state == "stopped":
             errors.append(f"node {node.name}: the agent does not run; `ciliumpy lab start {node.name}` starts it")
+    pods = [_pod(place, record) for record in snapshot.pods]
+    errors += [
+        f"pod {pod['namespace']}/{pod['name']}: {pod['phase']}: {pod['message']}" for pod in pods if pod["message"]
+    ]
     return {
         "apiVersion": "ciliumpy/v1",
         "kind": "LabStatus",
         "name": place.name,
         "store": str(place.store),
         "nodes": nodes,
-        "pods": [_pod(place, record) for record in snapshot.pods],
+        "pods": pods,
         "errors": errors,
     }
 
 
 def _pod(place: Place, record: records.PodRecord) -> dict[str, Any]:
     group = runtime.pod_cgroup(place, record.node, record.container_id)
+    health = _health(place, record)
     return {
         "namespace": record.namespace,
         "name": record.name,
         "node": record.node,
         "addresses": record.addresses,
         "pids": cgroups.pids(group) if record.container_id else [],
-        "phase": record.phase,
-        "message": record.message,
+        "phase": health.phase,
+        "message": record.message or health.message,
     }
 
 
-def pending(place: Place) -> list[str]:
-    """Return what is not yet as the store says, in words: Deployments without all their pods, pods that do not run."""
-    pods = records.read(place).pods
-    running = {p.key for p in pods if p.phase == "Running"}
-    why = {p.key: f": {p.message}" for p in pods if p.message}
+def _health(place: Place, record: records.PodRecord) -> containers.Health:
+    """Return how the pod's containers are, where it runs; else the phase that the controller gives it."""
+    if record.phase != "Running":
+        return containers.Health(record.phase, settled=False)
+    return containers.read(runtime.state_file(place, record.container_id))
+
+
+class Pending(NamedTuple):
+    """What is not yet as the store says, in words."""
+
+    missing: list[str]  # Deployments without all their pods, pods that do not run
+    leaving: list[str]  # pods that shall not be
+    failed: list[str]  # pods that run and will not get well
+
+
+def pending(place: Place) -> Pending:
+    """Return what is not yet as the store says.
+
+    CiliumpyError if there is nobody who would make it so.
+    """
+    snapshot = records.read(place)
+    controller = lifecycle.controller_pid(place)
+    if not controller:
+        raise CiliumpyError(
+            "the controller does not run: no pod is started or stopped", "`ciliumpy lab start` starts it"
+        )
+    if snapshot.controller != controller:
+        unread = ["the controller has not read the store yet"]
+        return Pending(unread, unread, [])
+    pods = snapshot.pods
+    health = {p.key: _health(place, p) for p in pods}
+    running = {key for key, now in health.items() if now.settled}
+    why = {p.key: f": {text}" for p in pods if (text := p.message or health[p.key].message)}
     waiting: list[str] = []
     deployments: set[tuple[str, str]] = set()
     wanted_pods: set[tuple[str, str]] = set()
@@ -80,15 +113,40 @@ def pending(place: Place) -> list[str]:
             if owner is None or (key[0], owner[0]) in deployments:
                 wanted_pods.add(key)
     waiting += [f"{'/'.join(key)} does not run yet{why.get(key, '')}" for key in sorted(wanted_pods - running)]
-    return waiting + [f"{'/'.join(p.key)} is {p.phase}" for p in pods if p.key not in wanted_pods]
+    leaving = [f"{'/'.join(p.key)} is {p.phase}" for p in pods if p.key not in wanted_pods]
+    failed = [f"{'/'.join(key)}{why[key]}" for key in sorted(wanted_pods) if key in health and health[key].failed]
+    return Pending(waiting, leaving, failed)
 
 
 def wait_settled(place: Place, timeout_s: float) -> None:
-    """Return when every pod that shall run does, and no other. CiliumpyError that says what is missing."""
+    """Return when every pod that shall run does, and no other. CiliumpyError that says what is missing.
+
+    It does not wait for what only a change of the pod can mend: a container that cannot be started, or ends over and
+    over again.
+    """
     deadline = time.monotonic() + timeout_s
-    while waiting := pending(place):
+    while True:
+        now = pending(place)
+        if now.failed:
+            raise CiliumpyError(
+                f"not all pods run: {'; '.join(now.failed[:5])}", "`ciliumpy lab logs POD` shows what they wrote"
+            )
+        waiting = now.missing + now.leaving
+        if not waiting:
+            return
         if time.monotonic() > deadline:
             raise CiliumpyError(
                 f"not settled within {timeout_s:g} s: {'; '.join(waiting[:5])}", "see `ciliumpy lab status`"
+            )
+        time.sleep(_POLL_S)
+
+
+def wait_gone(place: Place, timeout_s: float) -> None:
+    """Return when no pod is there that shall not be. CiliumpyError that names those that are."""
+    deadline = time.monotonic() + timeout_s
+    while leaving := pending(place).leaving:
+        if time.monotonic() > deadline:
+            raise CiliumpyError(
+                f"still there after {timeout_s:g} s: {'; '.join(leaving[:5])}", "see `ciliumpy lab status`"
             )
         time.sleep(_POLL_S)
