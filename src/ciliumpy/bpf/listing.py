@@ -36,7 +36,14 @@ class PinnedMap(NamedTuple):
 
 
 def list_maps(folder: Path) -> list[PinnedMap]:
-    """The maps pinned directly in a folder of a BPF file system, by name; other pins are passed over."""
+    """The maps pinned in a folder of a BPF file system and below it, by name; other pins are passed over.
+
+    The name of a map is its path from the folder on.
+    """
+    return [row for path in _pins(folder) if (row := _read(path, str(path.relative_to(folder)))) is not None]
+
+
+def _pins(folder: Path) -> Iterator[Path]:
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -44,7 +51,13 @@ def list_maps(folder: Path) -> list[PinnedMap]:
             f"cannot list {folder}: {error.strerror}",
             hint="is the agent running?" if error.errno == errno.ENOENT else "this needs root",
         ) from error
-    return [row for path in paths if (row := _read(path)) is not None]
+    for path in paths:
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            yield from _pins(path)
+        else:
+            yield path
 
 
 def count_entries(fd: int, info: sys.MapInfo | None = None) -> int | None:
@@ -58,7 +71,7 @@ def count_entries(fd: int, info: sys.MapInfo | None = None) -> int | None:
     return _count_by_walk(fd, info) if counted is None else counted
 
 
-def _read(path: Path) -> PinnedMap | None:
+def _read(path: Path, name: str) -> PinnedMap | None:
     with _opened(path) as fd:
         if fd < 0:
             return None
@@ -71,7 +84,7 @@ def _read(path: Path) -> PinnedMap | None:
             return None
         info = sys.map_info(fd)
         return PinnedMap(
-            name=path.name,
+            name=name,
             type=MapType.label(info.type),
             id=info.id,
             key_size=info.key_size,
@@ -90,7 +103,8 @@ def _opened(path: Path) -> Iterator[int]:
     try:
         fd = sys.obj_get(path)
     except OSError as error:
-        if error.errno in {errno.EPERM, errno.EACCES}:
+        # The kernel's own files (maps.debug) may be read, and are no pins: that is EACCES too.
+        if error.errno == errno.EPERM or (error.errno == errno.EACCES and not os.access(path, os.R_OK)):
             raise CiliumpyError(f"cannot open {path}: {os.strerror(error.errno)}", hint="this needs root") from error
         yield -1
         return

@@ -48,6 +48,33 @@ def test_every_map_with_its_layout_and_entries(sample, pins, own_namespace):
 
 
 @pytest.mark.root
+def test_folders_below_are_looked_into_and_what_is_no_map_is_passed_over(sample, pins, own_namespace):
+    for name in ("n1", "n1/maps", "n1/links", "n2"):
+        (pins / name).mkdir()
+    with load_object(sample, pin_dir=pins / "n1/maps") as loaded:
+        loaded.maps["s_hash_v1"].pin(pins / "n2/other")
+        attach_tcx(loaded.programs["count"], 1, "ingress", pins / "n1/links/a_link").close()
+    (pins / "again").symlink_to(pins / "n1")
+    try:
+        names = [row.name for row in listing.list_maps(pins)]
+    finally:
+        (pins / "again").unlink()
+    assert names[0] == "n1/maps/s_array_v1"
+    assert names[-1] == "n2/other"
+    assert len(names) == len(set(names)) == 10
+
+
+@pytest.mark.root
+def test_files_of_the_kernel_are_no_maps(tmp_path):
+    subprocess.run(["mount", "-t", "bpf", "cpt", tmp_path], check=True)
+    try:
+        assert (tmp_path / "maps.debug").exists()
+        assert listing.list_maps(tmp_path) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.root
 @pytest.mark.parametrize("rows", [0, 1, 1000])
 def test_counting_a_large_map_and_without_batches(loaded, rows, monkeypatch):
     of = loaded.maps["s_hash_v1"]

@@ -28,7 +28,7 @@ COLUMNS = [
 
 Where = Annotated[
     Path | None,
-    typer.Argument(metavar="[PATH]", help="Any folder of a BPF file system; else the agent's."),
+    typer.Argument(metavar="[PATH]", help="Any folder of a BPF file system, and what is below it."),
 ]
 
 
@@ -56,7 +56,7 @@ def run(path: Where = None, lab: Lab = None, node: Node = None, output: Output =
 
 
 def maps(folder: Path) -> list[dict[str, Any]]:
-    """Return what the kernel says of the maps pinned in a folder."""
+    """Return what the kernel says of the maps pinned in a folder and below it."""
     return [
         {
             "name": each.name,
