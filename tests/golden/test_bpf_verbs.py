@@ -166,6 +166,16 @@ def test_policy_list(say) -> None:
     ]
     items = json.loads(say("policy", "list", "4", "-o", "json"))["items"]
     assert {tuple(item["endpoints"]) for item in items} == {(4,)}
+    wanted = {"node", "set", "direction", "endpoints", "verdict", "peers", "port", "proxyPort", "class", "level"}
+    assert {frozenset(item) for item in items} == {frozenset(wanted)}
+
+
+def test_policy_list_of_an_endpoint_as_others_name_it(filled: Lab, say, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bpf", "policy", "list", "n1:4"]) == 0
+    assert capsys.readouterr().out == say("policy", "list", "4")
+    for wrong in ("n2:4", "four", "n1:"):
+        assert main(["bpf", "policy", "list", wrong, "--node", "n1"]) == 2
+        assert capsys.readouterr().err.startswith(f"Error: {wrong!r} is no")
 
 
 def test_ct_list(say) -> None:

@@ -27,6 +27,16 @@ class Reserved(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+def parse_identity(text: str) -> int:
+    """Return the number that is meant by a number or a reserved name; ValueError if none is."""
+    for reserved in Reserved:
+        if text.removeprefix("reserved:") == reserved.label:
+            return int(reserved)
+    if not (text.isascii() and text.isdecimal()) or len(text) > 10 or int(text) >= 1 << 32:
+        raise ValueError(f"{text!r} is no identity")
+    return int(text)
+
+
 FIRST_ALLOCATED = 256
 LAST_ALLOCATED = 65535
 SCOPE_GLOBAL, SCOPE_LOCAL, SCOPE_REMOTE_NODE = 0x00, 0x01, 0x02

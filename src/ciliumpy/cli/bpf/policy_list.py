@@ -42,7 +42,9 @@ COLUMNS = [
     Column("LEVEL", lambda r: r["level"], wide=True, right=True),
 ]
 
-Which = Annotated[int | None, typer.Argument(metavar="[ENDPOINT]", help="Only what this endpoint is judged by.")]
+Which = Annotated[
+    str | None, typer.Argument(metavar="[[NODE:]ID]", help="Only what this endpoint is judged by: 4, n1:4.")
+]
 
 
 class Port(NamedTuple):
@@ -62,17 +64,28 @@ def run(which: Which = None, lab: Lab = None, node: Node = None, output: Output 
     is dropped. The narrowest port that covers the packet is looked at, and no other. Selectors are named by the agent;
     without it they are numbers.
     """
-    items, errors = every(lab, node, read)
+    place, number = endpoint(which) if which is not None else (None, None)
+    if None not in (place, node) and place != node:
+        raise CiliumpyError(f"{which!r} is not on node {node!r}", "leave out --node", 2)
+    items, errors = every(lab, node or place, read)
     show(
         "BPFPolicyList",
-        [item for item in items if which is None or which in item["endpoints"]],
+        [item for item in items if number is None or number in item["endpoints"]],
         COLUMNS,
         output,
         name=lambda r: f"{r['set']}/{r['direction']}/{r['port']}/{r['level']}",
-        sort=lambda r: (r["endpoints"] or [1 << 32], r["set"], r["direction"], r["order"], r["level"]),
+        sort=lambda r: (r["endpoints"] or [1 << 32], r["set"], r["direction"]),  # within, as they are looked at
         errors=errors,
         empty="Policy is empty: no endpoint has a set.",
     )
+
+
+def endpoint(which: str) -> tuple[str | None, int]:
+    """Return the node, if one is said, and the number of an endpoint."""
+    place, _, number = which.rpartition(":")
+    if not (number.isascii() and number.isdecimal()):
+        raise CiliumpyError(f"{which!r} is no endpoint", "a number, or NODE:ID, as `ciliumpy endpoint list` shows", 2)
+    return place or None, int(number)
 
 
 def read(target: Target) -> list[dict[str, Any]]:
@@ -106,8 +119,8 @@ def read(target: Target) -> list[dict[str, Any]]:
             if opened := [e["id"] for e in own if not e["rawFlags"] & enforced]:
                 found.append(base | {"endpoints": opened} | level("allow", [f"{ANY} (not enforced)"]))
             if closed or not own:
-                every_port = sorted(p for p in [*ports.get(number, []), *defaults] if p.direction == direction)
-                for port in every_port:
+                every_port = [p for p in [*ports.get(number, []), *defaults] if p.direction == direction]
+                for port in sorted(every_port, key=lambda p: (not p.protocol, p)):
                     found += [base | {"endpoints": closed} | each for each in levels(port, classes, names)]
     return found
 
@@ -137,7 +150,6 @@ def level(verdict: str, who: list[str], port: Port | None = None, number: int = 
         "proxyPort": proxy,
         "class": port.class_id if port else 0,
         "level": number,
-        "order": [not port.protocol, port.protocol, port.first, port.last] if port else [False, 0, 0, 0],
     }
 
 

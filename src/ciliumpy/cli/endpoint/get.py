@@ -20,7 +20,10 @@ Which = Annotated[
 
 
 def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
-    """Show one endpoint: by number, by pod, by address or by container."""
+    """Show one endpoint: by number, by pod, by address or by container.
+
+    Of a pod the beginning of its name is enough, as `shop/api`, if no other pod's name begins so.
+    """
     targets = target.select(lab, node)
     if len(targets) > 1 or node is None:
         place, colon, rest = which.partition(":")
@@ -28,9 +31,9 @@ def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text
         if colon and named:
             targets, which = named, rest
     items, errors = gather(targets, lambda client: client.get("/v1/endpoints")["items"])
-    found = [each for each in items if means(each, which)]
+    found = [each for each in items if means(each, which)] or [each for each in items if begins(each, which)]
     if len(found) > 1:
-        names = ", ".join(f"{each['node']}:{each['id']}" for each in found)
+        names = ", ".join(f"{each['node']}:{each['id']} ({each['namespace']}/{each['pod']})" for each in found)
         hint = f"say which: ciliumpy endpoint get {found[0]['node']}:{found[0]['id']}"
         raise CiliumpyError(f"{which!r} is several endpoints: {names}", hint, 2)
     if not found:
@@ -54,6 +57,12 @@ def means(endpoint: Item, which: str) -> bool:
     if prefix in ("cep-name", "pod-name"):
         return value.replace(":", "/") == pod
     return prefix == "cilium-local" and value == str(endpoint["id"])
+
+
+def begins(endpoint: Item, which: str) -> bool:
+    """Whether `which` is a namespace and the beginning of the pod's name."""
+    namespace, slash, prefix = which.partition("/")
+    return bool(slash and prefix) and endpoint["namespace"] == namespace and endpoint["pod"].startswith(prefix)
 
 
 def pairs(e: Item) -> list[tuple[str, object]]:

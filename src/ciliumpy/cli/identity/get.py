@@ -11,12 +11,18 @@ from ciliumpy.cli.options import Lab, Node, Output
 from ciliumpy.cli.output import Column, Item, show, show_one
 from ciliumpy.cli.query import gather
 from ciliumpy.client import target
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.identity import parse_identity
 
-Number = Annotated[int, typer.Argument(metavar="ID", help="The identity's number.")]
+Which = Annotated[str, typer.Argument(metavar="ID", help="A number, or a reserved name such as world.")]
 
 
-def run(number: Number, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
+def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
     """Show one identity: its labels, its addresses in the cluster, and each node's pods that have it."""
+    try:
+        number = parse_identity(which)
+    except ValueError as error:
+        raise CiliumpyError(str(error), "a number, or a reserved name such as world", 2) from None
     items, errors = gather(target.select(lab, node), lambda client: [client.get(f"/v1/identities/{number}")])
     if output == "text" and len(items) == 1 and not errors:
         show_one("IdentityList", items[0], pairs(items[0]), output, name=str(number))

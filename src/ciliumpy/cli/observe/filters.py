@@ -177,14 +177,12 @@ def _enum(name: str, what: str, first: int = 1) -> Any:
 
 
 def _identity(text: str) -> int:
-    from ciliumpy.model.identity import Reserved
+    from ciliumpy.model.identity import parse_identity
 
-    for reserved in Reserved:
-        if text == reserved.label:
-            return int(reserved)
-    if not text.isdecimal() or int(text) >= 1 << 32:
-        raise refuse(f'invalid identity "{text}"', "a number, or a reserved name such as world")
-    return int(text)
+    try:
+        return parse_identity(text)
+    except ValueError:
+        raise refuse(f'invalid identity "{text}"', "a number, or a reserved name such as world") from None
 
 
 def _tcp_flags(text: str) -> Any:
