@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ciliumpy.daemon import config as agent_config
-from ciliumpy.daemon import log, rundir
+from ciliumpy.daemon import garbage, log, rundir
 from ciliumpy.kit.errors import CiliumpyError
 
 SWITCH_S = 0.001
@@ -26,6 +26,7 @@ def main() -> int:
     try:
         config = agent_config.load(file, dict(os.environ))
         log.configure(config.value.log.level)
+        garbage.begin()
         # Threads that decode or encode hold the interpreter for so long before the event loop has its turn.
         sys.setswitchinterval(SWITCH_S)
         with rundir.prepared(config.value):

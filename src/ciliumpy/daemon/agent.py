@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from ciliumpy.daemon import garbage
 from ciliumpy.daemon.servers import Servers
 from ciliumpy.daemon.settle import Settle
 from ciliumpy.daemon.status import Parts
@@ -83,6 +84,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start_reporting("published-endpoints", publish.run)
         await asyncio.to_thread(datapath.attach_node, own.devices)
         jobs.start("settle", settle.run, restart="on-error")
+        jobs.start("garbage", lambda: garbage.run(settle.done.wait))
         await servers.start(jobs)
         await stop.wait()
     finally:
