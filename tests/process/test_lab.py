@@ -139,7 +139,7 @@ def test_a_pod_has_nothing_open_that_is_not_its_own(lab):
             allowed = ("pipe:", "/dev/null", "anon_inode:", str(lab.path / "pods"))
             assert goal.startswith(allowed), (pid, goal)
             if goal.startswith("/run"):
-                assert goal.endswith("/log")
+                assert goal.endswith(("/log", "/state"))
                 assert pid == pod["pids"][0]
 
 
@@ -237,6 +237,8 @@ def test_a_pod_that_no_node_fits_waits_and_says_so(lab):
         lab.apply(pod, "--no-wait")
         found = eventually(lambda: lab.pods("lonely").get("lonely"))
         assert (found["phase"], found["message"]) == ("Pending", "there is no node 'n9'")
+        said = lab.lab("status", check=False)
+        assert (said.returncode, said.stderr) == (1, "Error: pod default/lonely: Pending: there is no node 'n9'\n")
         waited = lab.apply(pod, "--timeout", "0.1", check=False)
         assert (waited.returncode, "there is no node 'n9'" in waited.stderr) == (1, True)
     finally:
@@ -307,3 +309,45 @@ def test_a_lab_that_is_made_differently_is_refused(lab, tmp_path):
     (tmp_path / "lab.yaml").write_text("nodes: [one]\n")
     done = lab.lab("up", "-f", str(tmp_path / "lab.yaml"), check=False)
     assert (done.returncode, "is made differently" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("restart", "command", "phase", "message"),
+    [
+        ("Always", "[nosuchbinary]", "CrashLoopBackOff", "cannot be started: nosuchbinary: No such file or directory"),
+        ("Always", "['false']", "CrashLoopBackOff", "container c ends with exit code 1, 3 times in a row"),
+        ("Never", "[sh, -c, exit 3]", "Error", "container c ended with exit code 3"),
+    ],
+)
+def test_a_pod_that_does_not_get_well_fails_apply_and_status(lab, restart, command, phase, message):
+    pod = (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: sick}\n"
+        f"spec: {{restartPolicy: {restart}, containers: [{{name: c, command: {command}}}]}}\n"
+    )
+    try:
+        applied = lab.apply(pod, check=False)
+        assert applied.returncode == 1
+        assert "default/sick: container c" in applied.stderr
+        assert message in applied.stderr
+        status = lab.lab("status", check=False)
+        assert status.returncode == 1
+        line = next(text for text in status.stderr.splitlines() if "sick" in text)
+        assert line.startswith(f"Error: pod default/sick: {phase}: ")
+        assert message.removesuffix(", 3 times in a row") in line
+        assert phase in status.stdout
+    finally:
+        lab.lab("delete", "pod", "sick")
+    assert lab.status()["errors"] == []
+
+
+def test_a_pod_that_has_done_its_work_is_no_error(lab):
+    pod = (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: done}\n"
+        "spec: {restartPolicy: OnFailure, containers: [{name: c, command: ['true']}]}\n"
+    )
+    try:
+        lab.apply(pod)
+        assert lab.pods("done")["done"]["phase"] == "Completed"
+        assert lab.lab("status").stderr == ""
+    finally:
+        lab.lab("delete", "pod", "done")

@@ -15,13 +15,13 @@ import time
 from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
+from ciliumpy.lab import containers as states
 from ciliumpy.lab import privileges
 from ciliumpy.lab.echo import EchoServer, Port
 from ciliumpy.lab.sandbox import ENVIRONMENT
 
 _LONGEST_LOG = 1 << 20
 _LONGEST_PAUSE_S = 60.0
-_STEADY_S = 10.0
 
 
 class Container(NamedTuple):
@@ -40,11 +40,13 @@ class Container(NamedTuple):
 class Init:
     """Runs as PID 1 of the pod; `run` returns when no container is left to run."""
 
-    def __init__(self, pod: str, containers: list[Container], restart: str, log_fd: int) -> None:
+    def __init__(self, pod: str, containers: list[Container], restart: str, log_fd: int, state_fd: int) -> None:
         self._pod = pod
         self._restart = restart
         self._log_fd = log_fd
-        self._due = dict.fromkeys(map(_Slot, containers), 0.0)
+        self._state_fd = state_fd
+        self._slots = [_Slot(container) for container in containers]
+        self._due = dict.fromkeys(self._slots, 0.0)
         self._running: dict[int, _Slot] = {}
         self._output, self._input = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._output, False)
@@ -68,11 +70,18 @@ class Init:
         now = time.monotonic()
         for slot in [s for s, at in self._due.items() if at <= now]:
             del self._due[slot]
-            slot.started = now
+            told, telling = os.pipe2(os.O_CLOEXEC)
             pid = os.fork()
             if pid == 0:
-                _become(slot.container, self._pod, self._input)
+                os.close(told)
+                _become(slot.container, self._pod, self._input, telling)
+            os.close(telling)
             self._running[pid] = slot
+            # Ends when it is executed, or serves: the pipe is closed then.
+            slot.state.fault = os.read(told, 1024).decode(errors="replace")
+            os.close(told)
+            slot.state.state, slot.state.since = "running", time.monotonic()
+            self._tell()
 
     def _reap(self) -> None:
         while True:
@@ -87,13 +96,26 @@ class Init:
                 continue
             code = os.waitstatus_to_exitcode(status)
             ended = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            now = time.monotonic()
+            slot.state.code = code
             if self._restart == "Never" or (self._restart == "OnFailure" and code == 0):
+                slot.state.state = "ended"
+                self._tell()
                 self._say(f"container {slot.container.name} {ended}")
                 continue
-            now = time.monotonic()
-            slot.pause = 1.0 if now - slot.started > _STEADY_S else min(slot.pause * 2, _LONGEST_PAUSE_S)
+            steady = now - slot.state.since > states.STEADY_S
+            slot.state.state, slot.state.early = "waiting", 0 if steady else slot.state.early + 1
+            self._tell()
+            slot.pause = 1.0 if steady else min(slot.pause * 2, _LONGEST_PAUSE_S)
             self._say(f"container {slot.container.name} {ended}; it is started again in {slot.pause:g} s")
             self._due[slot] = now + slot.pause
+
+    def _tell(self) -> None:
+        """Write down how the containers are: one line, of which a reader takes all or, rarely, nothing."""
+        with suppress(OSError):
+            line = states.encode([slot.state for slot in self._slots])
+            os.pwrite(self._state_fd, line, 0)
+            os.ftruncate(self._state_fd, len(line))
 
     def _say(self, line: str) -> None:
         self._write(f"[pod] {line}\n".encode())
@@ -113,12 +135,12 @@ class _Slot:
 
     def __init__(self, container: Container) -> None:
         self.container = container
-        self.started = 0.0
+        self.state = states.Container(container.name, command=bool(container.command))
         self.pause = 0.5
 
 
-def _become(container: Container, pod: str, output: int) -> NoReturn:
-    """Be the container, in a forked child."""
+def _become(container: Container, pod: str, output: int, telling: int) -> NoReturn:
+    """Be the container, in a forked child. `telling` takes why it cannot be, and is closed when it is."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
@@ -126,7 +148,8 @@ def _become(container: Container, pod: str, output: int) -> NoReturn:
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(3, telling)
+        os.closerange(telling + 1, os.sysconf("SC_OPEN_MAX"))
         os.setsid()
         privileges.drop()
         if container.command:
@@ -134,10 +157,18 @@ def _become(container: Container, pod: str, output: int) -> NoReturn:
             os.chdir(container.directory)
             os.execvpe(container.command[0], container.command, environment)
         elif container.ports:
-            EchoServer(pod, container.ports).run()
+            server = EchoServer(pod, container.ports)
+            os.close(telling)
+            server.run()
         else:
+            os.close(telling)
             signal.pause()
     except OSError as error:
         what = container.command[0] if container.command else "echo server"
-        sys.stderr.write(f"{what}: {error}\n")
+        why = f"{what}: {error.strerror}"
+        if error.filename == container.directory:
+            why = f"workingDir {container.directory}: {error.strerror}"
+        with suppress(OSError):
+            os.write(telling, why.encode(errors="replace")[:1024])
+        sys.stderr.write(f"{why}\n")
     os._exit(127)

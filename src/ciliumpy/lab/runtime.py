@@ -100,6 +100,7 @@ class Sandbox:
             "cgroup": str(self.cgroup),
             "netns": str(self._netns),
             "log": str(log_file(self._place, self._id)),
+            "state": str(state_file(self._place, self._id)),
             "hosts": str(self._place.hosts / pod.namespace),
             "hostname": pod.hostname,
             "hidden": hidden,
@@ -161,3 +162,8 @@ def pod_cgroup(place: Place, node: str, container_id: str) -> Path:
 
 def log_file(place: Place, container_id: str) -> Path:
     return place.pods / container_id / "log"
+
+
+def state_file(place: Place, container_id: str) -> Path:
+    """Where the pod's first process writes how its containers are (`lab.containers`)."""
+    return place.pods / container_id / "state"

@@ -66,6 +66,7 @@ def _enter_and_fork(request: dict[str, Any], answer: int) -> NoReturn:
         os.setsid()
         cgroups.enter(Path(request["cgroup"]))
         log = os.open(request["log"], os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        state = os.open(request["state"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         namespace = os.open(request["netns"], os.O_RDONLY | os.O_CLOEXEC)
         libc.setns(namespace, libc.CLONE_NEWNET)
         os.close(namespace)
@@ -75,7 +76,7 @@ def _enter_and_fork(request: dict[str, Any], answer: int) -> NoReturn:
         if pid == 0:
             os.close(furnished)
             os.close(answer)
-            _first(request, log, ready)
+            _first(request, log, state, ready)
         os.close(ready)
         fault = os.read(furnished, 4096).decode(errors="replace")
         os.write(answer, json.dumps({"error": fault} if fault != "ready" else {"pid": pid}).encode() + b"\n")
@@ -84,16 +85,17 @@ def _enter_and_fork(request: dict[str, Any], answer: int) -> NoReturn:
     os._exit(0)
 
 
-def _first(request: dict[str, Any], log: int, ready: int) -> NoReturn:
+def _first(request: dict[str, Any], log: int, state: int, ready: int) -> NoReturn:
     try:
         # What the parent has open is none of the pod's business.
         _be_silent()
-        kept = sorted({log, ready})
+        kept = sorted({log, state, ready})
         for low, high in zip([2, *kept], [*kept, os.sysconf("SC_OPEN_MAX")], strict=True):
             os.closerange(low + 1, high)
         sandbox.furnish(sandbox.View.of(request))
         _be_silent()  # with the pod's own device now
-        init = Init(request["hostname"], [Container.of(c) for c in request["containers"]], request["restart"], log)
+        containers = [Container.of(c) for c in request["containers"]]
+        init = Init(request["hostname"], containers, request["restart"], log, state)
         privileges.drop()
         os.write(ready, b"ready")
         os.close(ready)

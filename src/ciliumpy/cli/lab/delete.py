@@ -38,6 +38,6 @@ def run(
     sys.stdout.flush()
     if policies is not None:
         policies.wait({key: "deleted" if there else "unchanged" for key, there in done})
-        status.wait_settled(where, 60.0)
+        status.wait_gone(where, 60.0)
     if not file and not all(there for _, there in done):
         raise typer.Exit(1)
