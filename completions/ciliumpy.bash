@@ -78,7 +78,6 @@ _ciliumpy_flags() {
             "bpf policy" |\
             "lab" |\
             "lab demo" |\
-            "lab down" |\
             "statedb" |\
             "completion")
             echo "--help -h" ;;
@@ -111,7 +110,7 @@ _ciliumpy_flags() {
         "preflight")
             echo "--output -o --help -h" ;;
         "lab up")
-            echo "--file -f --help -h" ;;
+            echo "--file -f --lab --help -h" ;;
         "lab status")
             echo "--lab --output -o --help -h" ;;
         "lab apply")
@@ -120,7 +119,8 @@ _ciliumpy_flags() {
             echo "--file -f --namespace -n --no-wait --wait --lab --help -h" ;;
         "lab exec" |\
             "lab start" |\
-            "lab stop")
+            "lab stop" |\
+            "lab down")
             echo "--lab --help -h" ;;
         "lab logs")
             echo "--follow -f --lab --help -h" ;;
@@ -212,6 +212,7 @@ _ciliumpy_value() {
             "bpf ipcache list:--node" |\
             "bpf policy list:--lab" |\
             "bpf policy list:--node" |\
+            "lab up:--lab" |\
             "lab status:--lab" |\
             "lab apply:--timeout" |\
             "lab apply:--lab" |\
@@ -222,6 +223,7 @@ _ciliumpy_value() {
             "lab logs:--lab" |\
             "lab start:--lab" |\
             "lab stop:--lab" |\
+            "lab down:--lab" |\
             "statedb tables:--lab" |\
             "statedb tables:--node" |\
             "statedb dump:--lab" |\

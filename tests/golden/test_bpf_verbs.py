@@ -195,13 +195,30 @@ def test_map_list_and_dump(say) -> None:
     assert shown["cp_ct4_v1"][1:6] == ["lru_hash", "16", shown["cp_ct4_v1"][3], "2", "64"]
     assert shown["cp_iphost_v1"][4] == "3"
     dumped = say("map", "dump", "cp_iphost_v1")
-    assert "10.244.1.4    identity=21002 flags=0" in dumped
+    assert "10.244.1.4    identity=21002\n" in dumped
     assert len(say("map", "dump", "cp_endpoint_v1").splitlines()) == 3
     items = json.loads(say("map", "dump", "cp_endpoint_v1", "-o", "json"))["items"]
     assert len(items) == 4096
     assert items[3]["value"]["identity"] == 21001
     counter = say("map", "dump", "cp_counter_v1").splitlines()
     assert "cpu0: flow=77 packets=[3 2]" in counter[1]
+
+
+def test_dump_of_flows(say) -> None:
+    _, *lines = say("map", "dump", "cp_ct4_v1").splitlines()
+    key, value = lines[1].split("   ", 1)
+    assert key == "addr=[10.244.1.3 10.244.1.4] port=[12345 8080] protocol=6 kind=0 zone=0"
+    assert value.strip().startswith(
+        "half=[{target=1 source_slot=3} {target=1 source_slot=4}] src_identity=21001 dst_identity=21002 counter=9 "
+        "flow=77 expires="
+    )
+    assert value.endswith(" seen=[2 2]")
+    rows = json.loads(say("map", "dump", "cp_ct4_v1", "-o", "json"))["items"]
+    assert rows[1]["key"]["addr"] == ["10.244.1.3", "10.244.1.4"]
+    assert rows[1]["key"]["port"] == [12345, 8080]
+    assert {"from_pod", "from_tunnel", "to_route"} < rows[1]["value"]["half"][1].keys()
+    assert {"half", "only", "rewrite", "proxy_port"} < rows[1]["value"].keys()
+    assert len(say("map", "dump", "cp_set_v1").splitlines()) == 3
 
 
 def test_what_is_not_there(say, capsys: pytest.CaptureFixture[str]) -> None:

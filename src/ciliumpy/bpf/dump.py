@@ -2,8 +2,9 @@
 """Rows of any map as plain JSON values, by the map's own BTF, other projects' maps included.
 
 A struct is an object with its members in C's order, those of unnamed unions side by side; an enum is its name; an array
-of bytes is hexadecimal text (six of them a MAC address), `struct addr` and the kernel's in6_addr an IP address. What
-has no BTF is hexadecimal text too. A per-CPU row has `values`, one a CPU.
+of bytes is hexadecimal text (six of them a MAC address), `struct addr` and the kernel's in6_addr an IP address. BTF
+does not tell byte orders: NETWORK_ORDER names our fields that are not in the machine's. What has no BTF is hexadecimal
+text too. A per-CPU row has `values`, one a CPU.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ from typing import TYPE_CHECKING, Any
 from ciliumpy.bpf import btf as kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from ciliumpy.bpf.btf import Btf
     from ciliumpy.bpf.maps import Map
+
+
+NETWORK_ORDER = {
+    "ct4_key": {"addr", "port"},
+    "ct6_key": {"port"},
+    "ct_rewrite": {"sport", "dport"},
+}
 
 
 def rows(of: Map) -> Iterator[dict[str, Any]]:
@@ -90,11 +98,20 @@ class Decoder:
         return _hex(size)
 
     def _record(self, type_id: int) -> Callable[[bytes, int], Any]:
-        members = [
-            (member.name, member.offset, _bits(member) if member.bits else self._of(member.type))
-            for member in self._btf.members(type_id)
-        ]
+        own = NETWORK_ORDER.get(self._btf.types[type_id].name, set())
+        members = [(member.name, member.offset, self._member(own, member)) for member in self._btf.members(type_id)]
         return lambda data, at: {name: decode(data, at + offset) for name, offset, decode in members}
+
+    def _member(self, network_order: Collection[str], member: kinds.Member) -> Callable[[bytes, int], Any]:
+        if member.bits:
+            return _bits(member)
+        if member.name not in network_order:
+            return self._of(member.type)
+        one = self._btf.types[self._btf.strip(member.type)]
+        if one.kind != kinds.ARRAY:
+            return _network(self._btf.size(member.type))
+        each, size = _network(self._btf.size(one.target)), self._btf.size(one.target)
+        return lambda data, at: [each(data, at + number * size) for number in range(one.length)]
 
     def _array(self, one: kinds.Type) -> Callable[[bytes, int], Any]:
         element, count = self._btf.types[self._btf.strip(one.target)], one.length
@@ -112,6 +129,13 @@ def _number(size: int, *, signed: bool) -> Callable[[bytes, int], int]:
     code = {1: "B", 2: "H", 4: "I", 8: "Q"}[size]
     unpack = struct.Struct("=" + (code.lower() if signed else code)).unpack_from
     return lambda data, at: int(unpack(data, at)[0])
+
+
+def _network(size: int) -> Callable[[bytes, int], Any]:
+    """Of a field in network order: four bytes are an address, two a port."""
+    if size == 4:
+        return lambda data, at: socket.inet_ntop(socket.AF_INET, data[at : at + 4])
+    return lambda data, at: int.from_bytes(data[at : at + size], "big")
 
 
 def _bits(member: kinds.Member) -> Callable[[bytes, int], int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ciliumpy.cli.bpf.every import every, maps_of, require_root
+from ciliumpy.cli.bpf.row_text import key_text, nothing, value_text
 from ciliumpy.cli.options import Lab, Node, Output
 from ciliumpy.cli.output import Column, Item, Problems, parse_format, show
 from ciliumpy.kit.errors import CiliumpyError
@@ -23,8 +24,9 @@ Which = Annotated[str, typer.Argument(metavar="MAP", help="A name that `bpf map 
 def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
     """Print the rows of a map, decoded by the type information that the kernel keeps with it.
 
-    A path or an id reads anybody's map. Without type information bytes are printed in hexadecimal. Rows of arrays that
-    are all zero are left out of the text.
+    A path or an id reads anybody's map. Without type information bytes are printed in hexadecimal. The text
+    leaves out what is zero (fields, rows of arrays, `…` the end of a list) and of unions what is not meant; -o json has
+    all.
     """
     from ciliumpy.bpf.maps import Map
 
@@ -43,9 +45,9 @@ def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text
     show(
         "MapRowList",
         items,
-        [Column("KEY", lambda row: text(row["key"])), Column("VALUE", value_text)],
+        [Column("KEY", lambda row: key_text(row["key"])), Column("VALUE", values)],
         output,
-        name=lambda row: text(row["key"]),
+        name=lambda row: key_text(row["key"]),
         sort=lambda row: _order(row["key"]),
         errors=errors,
         empty="No entries found.",
@@ -76,37 +78,13 @@ def rows(opened: Map) -> list[dict[str, Any]]:
     return found
 
 
-def nothing(value: Any) -> bool:
-    """Whether a plain value is what zero bytes decode to; the number of a CPU does not count."""
-    if isinstance(value, dict):
-        return all(nothing(each) for name, each in value.items() if name != "cpu")
-    if isinstance(value, list):
-        return all(nothing(each) for each in value)
-    return not value or (isinstance(value, str) and not value.strip("0:"))
-
-
-def value_text(row: Item) -> str | list[str]:
+def values(row: Item) -> str | list[str]:
     """Return a row's value; of a per-CPU row a line for each CPU that has any."""
     if "values" not in row:
-        return text(row["value"])
-    return [f"cpu{each['cpu']}: {text(each['value'])}" for each in row["values"] if not nothing(each["value"])]
-
-
-def text(value: Any) -> str:
-    """Return a plain value in one line: `name=value` parts, nested ones in braces."""
-    if isinstance(value, dict):
-        return " ".join(f"{name}={_braced(each)}" for name, each in value.items())
-    return _braced(value)
-
-
-def _braced(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + text(value) + "}"
-    if isinstance(value, list):
-        return "[" + " ".join(_braced(each) for each in value) + "]"
-    return str(value) if value != "" else '""'
+        return value_text(row["value"])
+    return [f"cpu{each['cpu']}: {value_text(each['value'])}" for each in row["values"] if not nothing(each["value"])]
 
 
 def _order(key: Any) -> tuple[bool, Any]:
     """Return a sort key: numbers by value, all else by its text."""
-    return (False, key) if isinstance(key, int) else (True, text(key))
+    return (False, key) if isinstance(key, int) else (True, key_text(key))
