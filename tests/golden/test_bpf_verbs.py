@@ -212,7 +212,7 @@ def test_dump_of_flows(say) -> None:
         "half=[{target=1 source_slot=3} {target=1 source_slot=4}] src_identity=21001 dst_identity=21002 counter=9 "
         "flow=77 expires="
     )
-    assert value.endswith(" seen=[2 2]")
+    assert value.endswith(" seen=0202")
     rows = json.loads(say("map", "dump", "cp_ct4_v1", "-o", "json"))["items"]
     assert rows[1]["key"]["addr"] == ["10.244.1.3", "10.244.1.4"]
     assert rows[1]["key"]["port"] == [12345, 8080]
