@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ciliumpy.bpf import build
-from tests.bpf.node import NOWHERE, OWN_NODE, Node
+from tests.bpf.node import NOWHERE, OWN_CIDR, OWN_NODE, Node
 from tests.bpf.pool import Pool
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def _namespace() -> Iterator[tuple[int, dict[str, int]]]:
                 ipr.addr("add", index=devices["eth0"], address=OWN_NODE[6], prefixlen=64)
                 ipr.route("add", dst="default", gateway="192.168.9.254")
                 ipr.route("add", dst="default", gateway="fd00:9::254", family=10)
+                for own in OWN_CIDR.values():
+                    ipr.route("add", dst=own, oif=devices["host"])
                 for nowhere in NOWHERE.values():
                     ipr.route("add", dst=nowhere, type="unreachable")
             _enter(before)

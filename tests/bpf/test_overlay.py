@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 PACKET_HOST = 0
+WORLD_ON_THE_WIRE = 2
 
 
 @pytest.fixture
@@ -97,6 +98,8 @@ def test_13_a_pod_comes_only_from_its_own_node(tunnelled: Node, version: int) ->
 
     assert (foreign.verdict, foreign.reason) == (SHOT, 132)
     assert (ours.verdict, ours.reason) == (SHOT, 132)
+    for source in (OWN_NODE, ROUTER, tunnelled.pods[1].ip):
+        assert tunnelled.overlay(udp(source[version], one.ip[version], 4000, 53), vni=WORLD_ON_THE_WIRE).reason == 132
 
 
 def test_13_only_nodes_speak_through_the_tunnel(tunnelled: Node, version: int) -> None:

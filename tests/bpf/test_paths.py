@@ -134,6 +134,15 @@ def test_no_route_is_reason_169(node: Node, version: int) -> None:
     assert result.events[0]["ext_error"] == 2  # BPF_FIB_LKUP_RET_UNREACHABLE
 
 
+def test_an_address_of_the_nodes_that_no_pod_has_is_reason_151(node: Node, version: int) -> None:
+    """The routes lead to the host's door, and from there back."""
+    one = node.pods[0]
+    nobody = {4: "10.244.1.99", 6: "fd00:10:244:1::99"}[version]
+
+    assert node.pod(one, udp(one.ip[version], nobody, 1, 2)).reason == 151
+    assert node.host(udp(ROUTER[version], nobody, 1, 2)).reason == 151
+
+
 def test_host_to_its_pod_and_back(node: Node, version: int) -> None:
     one = node.pods[0]
 

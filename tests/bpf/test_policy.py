@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -207,7 +206,9 @@ def test_host_is_who_comes_through_the_host_not_who_says_so(node: Node, version:
     assert node.netdev(tcp(ROUTER[version], one.ip[version], 1, 80, SYN)).reason == 132
     forwarded = node.host(tcp({4: "198.51.100.8", 6: "2001:db8::8"}[version], one.ip[version], 1, 80, SYN))
     assert forwarded.reason == 133  # the stack forwarded it: the world's
-    assert node.host(tcp(FAR[version], one.ip[version], 1, 80, SYN)).reason == 132
+    for pods in (FAR, node.pods[1].ip):
+        assert node.host(tcp(pods[version], one.ip[version], 1, 80, SYN)).reason == 132
+        assert node.netdev(tcp(pods[version], one.ip[version], 1, 80, SYN)).reason == 132
 
 
 def test_cidr_identities_are_the_longest_prefix(node: Node, version: int) -> None:
@@ -230,5 +231,12 @@ def test_an_endpoint_that_is_not_ready_is_203(node: Node, version: int) -> None:
 
     assert ask(node, version).reason == 203
     assert node.pod(two, udp(two.ip[version], one.ip[version], 1, 2)).reason == 203
-    node.maps["cp_link_v1"].delete(struct.pack("<I", one.ifindex))
+    node.maps["cp_link_v1"].delete(u32(one.ifindex))
     assert ask(node, version).reason == 203
+
+
+def test_a_link_that_names_another_links_endpoint_is_nobodys(node: Node, version: int) -> None:
+    one, two, three = node.pods
+    node.maps["cp_link_v1"].update(u32(three.ifindex), u32(one.slot))
+
+    assert node.pod(three, udp(one.ip[version], two.ip[version], 1, 2)).reason == 203

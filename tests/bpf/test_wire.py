@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tagged frames over real devices: a test run cannot make them, for the kernel takes the tag off before any program."""
+"""Real frames over real devices: a test run makes no tags, which are off before a program runs, and no redirects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from ciliumpy.bpf.links import attach_tcx
 from tests.bpf import packets
-from tests.bpf.node import GATEWAY_MAC, OWN_NODE, WORLD, Node
+from tests.bpf.node import GATEWAY_MAC, INGRESS, OWN_NODE, SAME_NETNS, WORLD, Node
 from tests.bpf.packets import udp
 
 if TYPE_CHECKING:
@@ -68,3 +68,27 @@ def test_17_on_the_network_a_tag_without_a_number_hides_nothing(node: Node, vers
         seen = heard(node, 2)
 
     assert seen == [(1, 132), (2, 0)]  # number 5 is another network's
+
+
+def test_17_a_tag_inside_the_tunnel_ends_the_packet(node: Node, version: int) -> None:
+    inner = udp(WORLD[version], node.pods[0].ip[version], 9, 53)
+    with attached(node, "overlay", "vxlan") as cable:
+        cable.send(tagged(inner, GATEWAY_MAC, "02:00:00:00:00:01", 5))
+        cable.send(node.framed(inner, GATEWAY_MAC, "02:00:00:00:00:01"))
+        seen = heard(node, 1)
+
+    assert seen == [(53, 147)]  # the other came without a tunnel's key, and that far
+    assert node.metric(166, INGRESS) == 1
+
+
+def test_17_a_target_in_the_nodes_own_namespace_gets_its_packets(node: Node, version: int) -> None:
+    """There is no border to cross into it: what would go across is lost."""
+    one, two, _ = node.pods
+    two.flags |= SAME_NETNS
+    node.plug(two)
+    with attached(node, "pod", "lxc1") as cable, socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as target:
+        target.bind(("lxc2p", packets.ETH_IPV6 if version == 6 else packets.ETH_IPV4))
+        target.settimeout(WAIT_S)
+        cable.send(node.framed(udp(one.ip[version], two.ip[version], 9, 53), one.host_mac, one.mac))
+
+        assert packets.Read(target.recv(2000)).eth_dst == two.mac

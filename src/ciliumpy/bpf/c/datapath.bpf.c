@@ -54,12 +54,8 @@ static __always_inline int pod_packet(struct __sk_buff *skb, struct packet *p, c
 
 	if (reason)
 		return drop(p, reason);
-	if (family == IPV6) {
-		if (is_neighbour_talk(p))
-			return answer_nd(skb, p);
-		if (addr_is_link_local6(&p->saddr))
-			return drop(p, REFUSE(p, FILE_POD, DROP_INVALID_SOURCE));
-	}
+	if (family == IPV6 && is_neighbour_talk(p))
+		return answer_nd(skb, p);
 	return forward(skb, p, family);
 }
 
