@@ -20,11 +20,14 @@ SWITCH_S = 0.001
 def main() -> int:
     parser = argparse.ArgumentParser(prog="ciliumpy-agent", description="The ciliumpy agent of one node.")
     parser.add_argument("--config", type=Path, help="YAML file (default: /etc/ciliumpy/agent.yaml if it is there)")
+    parser.add_argument("--check", action="store_true", help="check the configuration and end")
     arguments = parser.parse_args()
     default = Path("/etc/ciliumpy/agent.yaml")
     file = arguments.config or (default if default.exists() else None)
     try:
         config = agent_config.load(file, dict(os.environ))
+        if arguments.check:
+            return 0
         log.configure(config.value.log.level)
         garbage.begin()
         # Threads that decode or encode hold the interpreter for so long before the event loop has its turn.

@@ -29,6 +29,7 @@ class NodeConfig(Part, frozen=True):
     name: str = ""  # empty: the machine's host name
     cluster: str = "default"
     lab: str = ""
+    labels: dict[str, str] = {}  # of its CiliumNode
 
 
 class StoreConfig(Part, frozen=True):

@@ -34,7 +34,8 @@ def start(config: AgentConfig, store: Store) -> Own:
 
     def describe(cidrs: tuple[str, ...]) -> Node:
         routers = tuple(router_address(cidr) for cidr in cidrs)
-        return Node(config.name, config.node.cluster, underlay.addresses, routers, cidrs)
+        labels = tuple(sorted(config.node.labels.items()))
+        return Node(config.name, config.node.cluster, underlay.addresses, routers, cidrs, labels)
 
     cidrs = ipam.pod_cidrs(
         store,
