@@ -136,9 +136,6 @@ _ciliumpy_value() {
             "observe:--first" |\
             "observe:--since" |\
             "observe:--until" |\
-            "observe:--verdict" |\
-            "observe:--type" |\
-            "observe:-t" |\
             "observe:--pod" |\
             "observe:--from-pod" |\
             "observe:--to-pod" |\
@@ -162,7 +159,6 @@ _ciliumpy_value() {
             "observe:--workload" |\
             "observe:--protocol" |\
             "observe:--tcp-flags" |\
-            "observe:--traffic-direction" |\
             "observe:--drop-reason-desc" |\
             "observe:--node-name" |\
             "observe:--uuid" |\
@@ -171,8 +167,6 @@ _ciliumpy_value() {
             "observe:--time-format" |\
             "observe:--lab" |\
             "observe:--node" |\
-            "monitor:--type" |\
-            "monitor:-t" |\
             "monitor:--from" |\
             "monitor:--to" |\
             "monitor:--related-to" |\
@@ -272,18 +266,26 @@ _ciliumpy_value() {
             echo "text wide json yaml jsonpath= name" ;;
         "observe:--input-file" |\
             "lab up:--file" |\
-            "lab up:-f")
+            "lab up:-f" |\
+            "lab apply:--file" |\
+            "lab apply:-f" |\
+            "lab delete:--file" |\
+            "lab delete:-f")
             echo "file" ;;
+        "observe:--verdict")
+            echo "FORWARDED DROPPED AUDIT REDIRECTED ERROR" ;;
+        "observe:--type" |\
+            "observe:-t" |\
+            "monitor:--type" |\
+            "monitor:-t")
+            echo "drop trace policy-verdict" ;;
+        "observe:--traffic-direction")
+            echo "ingress egress" ;;
         "observe:--output" |\
             "observe:-o")
             echo "compact dict json jsonpb table" ;;
         "observe:--color")
             echo "auto always never" ;;
-        "lab apply:--file" |\
-            "lab apply:-f" |\
-            "lab delete:--file" |\
-            "lab delete:-f")
-            echo "FILE DIR -" ;;
     esac
 }
 

@@ -289,6 +289,11 @@ def test_agents_stop_and_start_and_up_starts_what_is_missing(lab):
     lab.lab("up")
     assert [n["state"] for n in lab.status()["nodes"]] == ["ok", "ok"]
     assert lab.lab("stop", "n9", check=False).returncode == 2
+    assert lab.lab("stop", "n2", "n1").stderr.count(": stopped\n") == 2
+    assert lab.lab("stop").stderr == "agent n1: does not run\nagent n2: does not run\n"
+    assert lab.lab("start", "n2", "n1").stderr.count(": ok after ") == 2
+    again = lab.lab("start").stderr.splitlines()
+    assert [line.partition(" (pid")[0] for line in again] == ["agent n1: runs already", "agent n2: runs already"]
 
 
 def test_a_lab_is_not_changed_by_two_at_once(lab):
@@ -309,6 +314,34 @@ def test_a_lab_that_is_made_differently_is_refused(lab, tmp_path):
     (tmp_path / "lab.yaml").write_text("nodes: [one]\n")
     done = lab.lab("up", "-f", str(tmp_path / "lab.yaml"), check=False)
     assert (done.returncode, "is made differently" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        ("policy: {enforcment: always}", "lab.yaml:3: agent: there is no setting policy.enforcment"),
+        ("policy: {enforcement: sometimes}", "lab.yaml:3: agent: policy.enforcement: Invalid enum value 'sometimes'"),
+        ("hubble: {ringBytes: 5000}", "lab.yaml:3: agent: hubble.ringBytes wants a power of two"),
+        ("log: 7", "lab.yaml:3: agent: log must be a mapping"),
+        ("paths: {run: /tmp}", "lab.yaml:3: agent: paths.run is set by the lab itself"),
+    ],
+)
+def test_a_bad_setting_of_the_agents_is_found_before_anything_is_made(tmp_path, agent, said):
+    (tmp_path / "lab.yaml").write_text(f"nodes: [one]\nagent:\n  {agent}\n")
+    tool = LabUnderTest(f"cptbad{os.getpid()}")
+    done = tool.lab("up", "-f", str(tmp_path / "lab.yaml"), check=False)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert leftovers(tool.name) == []
+
+
+def test_a_lab_is_named_by_argument_or_flag():
+    name = f"cptno{os.getpid()}"
+    tool = LabUnderTest(name)
+    for said in ((name,), ("--lab", name), (name, "--lab", name)):
+        assert tool.run("lab", "down", *said).stderr == f"there is no lab {name!r}: nothing to do\n"
+    for verb in ("up", "down"):
+        done = tool.run("lab", verb, name, "--lab", "other", check=False)
+        assert (done.returncode, f"two labs are named: {name} and --lab other" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

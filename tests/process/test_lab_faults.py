@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -126,3 +127,15 @@ def test_pods_wait_for_an_agent_that_is_down(lab):
     assert not list((lab.path / "n2/cni-deletes").iterdir())
     endpoints = ("endpoint", "list", "--lab", lab.name, "--node", "n2", "-o", "jsonpath={.items[*].pod}")
     assert lab.run(*endpoints).stdout.strip() == ""
+
+
+def test_up_without_a_file_mends_a_lab_that_was_made_from_one(lab, tmp_path):
+    file = tmp_path / "lab.yaml"
+    file.write_text("nodes:\n  - {name: one, labels: {disk: ssd}}\nagent: {log: {level: debug}}\n")
+    lab.lab("up", "-f", str(file))
+    kill_all(processes(lab))
+    eventually(lambda: not processes(lab))
+    lab.lab("up")
+    assert [(n["name"], n["state"]) for n in lab.status()["nodes"]] == [("one", "ok")]
+    nodes = json.loads(lab.run("node", "list", "--lab", lab.name, "-o", "json").stdout)["items"]
+    assert nodes[0]["labels"] == {"disk": "ssd", "kubernetes.io/hostname": "one"}

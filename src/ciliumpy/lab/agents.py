@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy.client import target
@@ -18,7 +23,6 @@ from ciliumpy.net import netns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from ciliumpy.lab.place import Place
     from ciliumpy.lab.spec import LabSpec
@@ -46,13 +50,21 @@ def log(place: Place, node: str) -> Path:
 
 
 def configure(place: Place, lab: LabSpec, node: str) -> Path:
-    """Write the agent's configuration and return its path. `lab.agent` is merged over the generated one."""
+    """Write the agent's configuration and return its path."""
     folder = place.node(node)
     for each in (folder, folder / "state", place.bpffs / node):
         each.mkdir(mode=0o700 if each.name == "state" else 0o755, parents=True, exist_ok=True)
     cgroups.make(place.cgroup / node)
-    settings: dict[str, Any] = {
-        "node": {"name": node, "lab": place.name},
+    path = folder / "agent.yaml"
+    path.write_bytes(dump(_merged(_own(place, lab, node), lab.agent)))
+    return path
+
+
+def _own(place: Place, lab: LabSpec, node: str) -> dict[str, Any]:
+    """Return the settings that make an agent the one of this node."""
+    folder = place.node(node)
+    return {
+        "node": {"name": node, "lab": place.name, "labels": lab.labels(node)},
         "store": {"path": str(place.store)},
         "paths": {
             "run": str(folder),
@@ -63,11 +75,43 @@ def configure(place: Place, lab: LabSpec, node: str) -> Path:
         "network": {"device": "eth0"},
         "ipam": {"clusterPodCIDRs": list(lab.pod_cidrs)},
     }
-    for part, values in lab.agent.items():
-        settings[part] = {**settings.get(part, {}), **values} if isinstance(values, dict) else values
-    path = folder / "agent.yaml"
-    path.write_bytes(dump(settings))
-    return path
+
+
+def _merged(own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    more = {k: {**own.get(k, {}), **values} if isinstance(values, dict) else values for k, values in given.items()}
+    return {**own, **more}
+
+
+class BadSetting(NamedTuple):
+    """What is wrong with `agent` of a lab. `path` is its place there, as far as that is known."""
+
+    path: tuple[str, ...]
+    message: str
+    hint: str
+
+
+def check(place: Place, lab: LabSpec) -> BadSetting | None:
+    """Have the agent itself look at its configuration, before anything of the lab is made."""
+    if not lab.agent:
+        return None
+    node = lab.nodes[0].name
+    own = _own(place, lab, node)
+    given = [(part, key) for part, keys in lab.agent.items() if isinstance(keys, dict) for key in keys]
+    for part, key in given:
+        if key in own.get(part, {}):
+            hint = "podCIDRs of the lab are meant" if part == "ipam" else "leave it out"
+            return BadSetting((part, key), f"{part}.{key} is set by the lab itself", hint)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "agent.yaml"
+        path.write_bytes(dump(_merged(own, lab.agent)))
+        command = [sys.executable, "-P", "-m", "ciliumpy.daemon", "--config", str(path), "--check"]
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return None
+    message, _, hint = done.stderr.strip().partition("\nhint: ")
+    message = re.sub(rf"^error: (file {re.escape(str(path))}(:\d+)?: )?", "", message)
+    at = next((pair for pair in given if ".".join(pair) in message), None)
+    return BadSetting(at or tuple(part for part in lab.agent if part in message)[:1], message, hint)
 
 
 def state_of(place: Place, node: str, *, timeout_s: float = 5.0) -> AgentState:
@@ -137,6 +181,9 @@ def wait_ready(place: Place, nodes: Sequence[str], say: Callable[[str], None]) -
 def stop(place: Place, nodes: Sequence[str], say: Callable[[str], None]) -> None:
     """Ask the agents to end, all at once; kill what has not ended after 10 s. The pods run on."""
     alive = {node: state_of(place, node, timeout_s=0.5) for node in nodes if cgroups.pids(group(place, node))}
+    for node in nodes:
+        if node not in alive:
+            say(f"agent {node}: does not run")
     for state in alive.values():
         with suppress(ProcessLookupError):
             os.kill(state.pid, signal.SIGTERM)

@@ -16,13 +16,28 @@ from ciliumpy.net import libc, netns
 from ciliumpy.store.directory.store import create_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ciliumpy.lab.place import Place
     from ciliumpy.lab.spec import LabSpec
 
 _STOP_S = 5.0
+
+
+def asked(file: Path | None, name: str | None) -> LabSpec:
+    """Return the lab that is meant: the file's; without one, that which is there by that name, else the default.
+
+    CiliumpyError (2) names what cannot be made of it, the agents' settings included.
+    """
+    machine.need_root()
+    if file is None and (present := place.Place.of(name or place.DEFAULT_NAME).file).exists():
+        return spec.read(present)
+    lab = spec.load(file, name)
+    if bad := agents.check(place.Place.of(lab.name), lab):
+        where = f"{file}:{spec.line_of(file, ('agent', *bad.path))}" if file else "the lab"
+        raise CiliumpyError(f"{where}: agent: {bad.message}", bad.hint or None, 2)
+    return lab
 
 
 def up(lab: LabSpec, say: Callable[[str], None]) -> Place:
@@ -91,28 +106,33 @@ def controller_pid(where: Place) -> int:
     return pid if pid in cgroups.pids(where.cgroup / "controller") else 0
 
 
-def start(where: Place, node: str | None, say: Callable[[str], None]) -> None:
-    """Start the agents, or one node's, and the controller if it does not run."""
+def start(where: Place, nodes: Sequence[str], say: Callable[[str], None]) -> None:
+    """Start the agents, or these nodes', and the controller if it does not run."""
     lab = spec.read(where.file)
     with place.lock(where.name, "ciliumpy lab start"):
-        agents.start(where, lab, nodes_of(lab, node), say)
+        names = nodes_of(lab, nodes)
+        for name in names:
+            if pids := cgroups.pids(agents.group(where, name)):
+                say(f"agent {name}: runs already (pid {pids[0]})")
+        agents.start(where, lab, names, say)
         _start_controller(where, say)
 
 
-def stop(where: Place, node: str | None, say: Callable[[str], None]) -> None:
-    """Stop the agents, or one node's. The pods run on."""
+def stop(where: Place, nodes: Sequence[str], say: Callable[[str], None]) -> None:
+    """Stop the agents, or these nodes'. The pods run on."""
     lab = spec.read(where.file)
     with place.lock(where.name, "ciliumpy lab stop"):
-        agents.stop(where, nodes_of(lab, node), say)
+        agents.stop(where, nodes_of(lab, nodes), say)
 
 
-def nodes_of(lab: LabSpec, node: str | None) -> list[str]:
+def nodes_of(lab: LabSpec, nodes: Sequence[str]) -> list[str]:
+    """Return these nodes, or all if none is named."""
     names = [n.name for n in lab.nodes]
-    if node is None:
-        return names
-    if node not in names:
-        raise CiliumpyError(f"lab {lab.name!r} has no node {node!r} (nodes: {', '.join(names)})", exit_code=2)
-    return [node]
+    if unknown := [node for node in nodes if node not in names]:
+        raise CiliumpyError(
+            f"lab {lab.name!r} has no node {unknown[0]!r} (nodes: {', '.join(names)})", "--lab NAME names a lab", 2
+        )
+    return list(dict.fromkeys(nodes)) or names
 
 
 def down(name: str, say: Callable[[str], None]) -> bool:

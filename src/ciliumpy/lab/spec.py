@@ -80,6 +80,11 @@ def load(path: Path | None, name: str | None) -> LabSpec:
     return _checked(spec, str(path) if path else "the lab")
 
 
+def line_of(path: Path, field: tuple[str, ...]) -> int:
+    """Return the line of the file that `load` has read at which the field stands."""
+    return parse(path.read_bytes())[0].position(field)[0]
+
+
 def _checked(spec: LabSpec, where: str) -> LabSpec:
     check_name(spec.name, "lab")
     names = [check_name(n.name, "node") for n in spec.nodes]

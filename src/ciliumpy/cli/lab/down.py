@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
+from ciliumpy.cli.lab.name import Same, agreed
 from ciliumpy.cli.lab.say import say
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The lab; else the only one there is.")]
 
 
-def run(name: Name = None) -> None:
+def run(name: Name = None, lab: Same = None) -> None:
     """Stop the lab and remove everything it made, whatever state it is in."""
     from ciliumpy.client import target
     from ciliumpy.lab import lifecycle, place
 
+    name = agreed(name, lab)
     if name is None:
         labs = target.labs()
         name = place.only_lab(None).name if labs else place.DEFAULT_NAME

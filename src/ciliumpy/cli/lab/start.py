@@ -10,11 +10,11 @@ import typer
 from ciliumpy.cli.lab.say import say
 from ciliumpy.cli.options import Lab
 
-Node = Annotated[str | None, typer.Argument(metavar="[NODE]", help="This node only.")]
+Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE...]", help="These nodes only.")]
 
 
-def run(node: Node = None, lab: Lab = None) -> None:
-    """Start the agents, or one node's, and wait until they are ready. One that runs is left as it is."""
+def run(nodes: Nodes = None, lab: Lab = None) -> None:
+    """Start the agents, or these nodes', and wait until they are ready. One that runs is left as it is."""
     from ciliumpy.lab import lifecycle, place
 
-    lifecycle.start(place.only_lab(lab), node, say)
+    lifecycle.start(place.only_lab(lab), nodes or [], say)

@@ -10,11 +10,11 @@ import typer
 from ciliumpy.cli.lab.say import say
 from ciliumpy.cli.options import Lab
 
-Node = Annotated[str | None, typer.Argument(metavar="[NODE]", help="This node only.")]
+Nodes = Annotated[list[str] | None, typer.Argument(metavar="[NODE...]", help="These nodes only.")]
 
 
-def run(node: Node = None, lab: Lab = None) -> None:
-    """Stop the agents, or one node's. The pods run on, and what they may do stays as it is."""
+def run(nodes: Nodes = None, lab: Lab = None) -> None:
+    """Stop the agents, or these nodes'. The pods run on, and what they may do stays as it is."""
     from ciliumpy.lab import lifecycle, place
 
-    lifecycle.stop(place.only_lab(lab), node, say)
+    lifecycle.stop(place.only_lab(lab), nodes or [], say)

@@ -8,19 +8,21 @@ from typing import Annotated
 
 import typer
 
+from ciliumpy.cli.lab.name import Same, agreed
 from ciliumpy.cli.lab.say import say
 
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The name; else the file's, else `lab`.")]
 File = Annotated[Path | None, typer.Option("--file", "-f", metavar="FILE", help="What the lab is made of (lab.yaml).")]
 
 
-def run(name: Name = None, file: File = None) -> None:
+def run(name: Name = None, file: File = None, lab: Same = None) -> None:
     """Start a lab cluster: two nodes, n1 and n2, or what the file says.
 
     What is there already is left as it is; what is missing, an agent that was stopped or killed too, is started.
+    Without a file a lab that is there stays what it was made of.
     """
-    from ciliumpy.lab import lifecycle, spec
+    from ciliumpy.lab import lifecycle
 
-    lab = spec.load(file, name)
-    lifecycle.up(lab, say)
-    say(f"lab {lab.name} is up. Next: ciliumpy lab apply -f FILE, ciliumpy lab status, ciliumpy status")
+    made = lifecycle.asked(file, agreed(name, lab))
+    lifecycle.up(made, say)
+    say(f"lab {made.name} is up. Next: ciliumpy lab apply -f FILE, ciliumpy lab status, ciliumpy status")
