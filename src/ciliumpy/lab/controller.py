@@ -84,6 +84,9 @@ class Controller:
         except (CiliumpyError, OSError) as error:
             LOG.warning("tried again in %g s: %s", _RETRY_S, error)
             self._try_again()
+        except Exception:
+            LOG.exception("a defect of this program; tried again in %g s", _RETRY_S)
+            self._try_again()
 
     def _try_again(self) -> None:
         asyncio.get_running_loop().call_later(_RETRY_S, self._wake.set)

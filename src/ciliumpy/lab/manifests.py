@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ciliumpy.model.errors import FieldError, Path
+from ciliumpy.store.decode import check_kind, decode
+from ciliumpy.store.kinds import key_of
 
 _LONGEST_HOSTNAME = 63
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -105,7 +107,11 @@ def deployment(document: dict[str, Any]) -> DeploymentSpec:
 
 
 def check(document: dict[str, Any]) -> None:
-    """Raise FieldError if a lab cannot run the Pod or Deployment; other kinds pass."""
+    """Raise FieldError if the agents refuse a Pod, Deployment or CiliumNode, or a lab cannot run it. Others pass."""
+    if document["kind"] not in ("Pod", "Deployment", "CiliumNode"):
+        return
+    check_kind(document)
+    decode(key_of(document), document, origin="", cluster="")
     if document["kind"] == "Pod":
         pod(document)
     elif document["kind"] == "Deployment":

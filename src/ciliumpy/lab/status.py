@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab import agents, cgroups, containers, lifecycle, manifests, records, runtime, schedule, spec
+from ciliumpy.model.errors import FieldError
 from ciliumpy.store.directory.store import DirectoryStore
 
 if TYPE_CHECKING:
     from ciliumpy.lab.place import Place
+    from ciliumpy.store.interface import Stored
 
 _POLL_S = 0.05
 
@@ -98,8 +100,12 @@ def pending(place: Place) -> Pending:
     waiting: list[str] = []
     deployments: set[tuple[str, str]] = set()
     wanted_pods: set[tuple[str, str]] = set()
+    refused: set[tuple[str, str]] = set()  # they stay as they are, which `lab status` tells
     with DirectoryStore(place.store).transaction() as store:
         for stored in store.list("Deployment"):
+            if not _is_taken(stored):
+                deployments.add((stored.key.namespace, stored.key.name))
+                continue
             wanted = manifests.deployment(stored.document)
             current = schedule.template_hash(wanted.template)
             own = [p for p in pods if (p.namespace, p.deployment) == (wanted.namespace, wanted.name)]
@@ -109,13 +115,24 @@ def pending(place: Place) -> Pending:
             deployments.add((wanted.namespace, wanted.name))
         for stored in store.list("Pod"):
             key = (stored.key.namespace, stored.key.name)
+            if not _is_taken(stored):
+                refused.add(key)
+                continue
             owner = schedule.owner_of(stored.document)
             if owner is None or (key[0], owner[0]) in deployments:
                 wanted_pods.add(key)
     waiting += [f"{'/'.join(key)} does not run yet{why.get(key, '')}" for key in sorted(wanted_pods - running)]
-    leaving = [f"{'/'.join(p.key)} is {p.phase}" for p in pods if p.key not in wanted_pods]
+    leaving = [f"{'/'.join(p.key)} is {p.phase}" for p in pods if p.key not in wanted_pods | refused]
     failed = [f"{'/'.join(key)}{why[key]}" for key in sorted(wanted_pods) if key in health and health[key].failed]
     return Pending(waiting, leaving, failed)
+
+
+def _is_taken(stored: Stored) -> bool:
+    try:
+        manifests.check(stored.document)
+    except FieldError:
+        return False
+    return True
 
 
 def wait_settled(place: Place, timeout_s: float) -> None:

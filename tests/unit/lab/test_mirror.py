@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ciliumpy.lab import manifests
 from ciliumpy.lab.mirror import Mirror
 from ciliumpy.model.documents import DocumentError, parse
 from ciliumpy.store.interface import Batch, Key, Read, Stored, StoreState
 
 GOOD = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\nspec: {containers: [{name: c}]}\n"
+NODE = "apiVersion: cilium.io/v2\nkind: CiliumNode\nmetadata: {name: n}\nspec: {ipam: {podCIDRs: [10.0.0.0/24]}}\n"
 
 
 def give(mirror, origin, text, *, state="ok"):
@@ -45,6 +48,29 @@ def test_a_bad_object_that_never_was_good_has_no_effect():
     give(mirror, "f.yaml", GOOD.replace("containers:", "container:"))
     assert names(mirror) == []
     assert len(mirror.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "field"),
+    [
+        (GOOD, GOOD.replace("name: a,", "name: a, labels: [b],"), "metadata.labels"),
+        (GOOD, GOOD.replace("name: a,", "name: a, ownerReferences: b,"), "metadata.ownerReferences"),
+        (GOOD, GOOD.replace("name: a,", "name: a, ownerReferences: [b],"), "metadata.ownerReferences[0]"),
+        (GOOD, GOOD.replace("v1", "v2"), "apiVersion"),
+        (NODE, NODE.replace("10.0.0.0/24", "garbage"), "spec.ipam.podCIDRs[0]"),
+        (NODE, NODE.replace("{podCIDRs: [10.0.0.0/24]}", "all"), "spec.ipam"),
+        (NODE, NODE.replace("{ipam: {podCIDRs: [10.0.0.0/24]}}", "[all]"), "spec"),
+    ],
+)
+def test_what_agents_refuse_is_not_gone_by(good, bad, field):
+    mirror = Mirror(manifests.check)
+    give(mirror, "f.yaml", good)
+    kind = "Pod" if good == GOOD else "CiliumNode"
+    before = mirror.of(kind)
+    assert len(before) == 1
+    give(mirror, "f.yaml", bad)
+    assert mirror.of(kind) == before
+    assert mirror.problems[0].split(": ")[1] == field
 
 
 def test_a_store_in_error_keeps_all():
