@@ -27,7 +27,10 @@ _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_NUM_TX_QUEUES = 18, 1, 31
 
 
 class Feature(NamedTuple):
-    """`found` is None where it cannot be seen from here. `needed` says since when Linux has it."""
+    """`found` is None where it cannot be seen without root; that has no cure of its own.
+
+    `needed` says since when Linux has it.
+    """
 
     name: str
     found: bool | None
@@ -59,7 +62,7 @@ def _answer(name: str, since: str, cure: str, attempt: Callable[..., None], *arg
         attempt(*arguments)
     except OSError as error:
         found = None if error.errno == errno.EPERM else False
-        return Feature(name, found, needed, "run it as root (sudo)" if found is None else cure)
+        return Feature(name, found, needed, "" if found is None else cure)
     return Feature(name, found=True, needed=needed)
 
 

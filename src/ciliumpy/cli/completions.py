@@ -10,9 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from ciliumpy.cli.tree import Flag, Node, tree
-
-FILE_METAVARS = ("FILE", "PATH", "[PATH]", "FOLDER")
+from ciliumpy.cli.tree import FILE_METAVARS, Flag, Node, tree
 
 BASH_HEAD = """\
 # SPDX-License-Identifier: Apache-2.0

@@ -27,10 +27,10 @@ Came = tuple[str, dict[str, Any] | CiliumpyError | None]
 def run(
     kind: Annotated[
         list[str] | None,
-        typer.Option("--type", "-t", metavar="TYPE", help="drop, trace, policy-verdict (repeated: any of them)."),
+        typer.Option("--type", "-t", metavar="drop|trace|policy-verdict", help="Only these (repeated: any of them)."),
     ] = None,
     source: Annotated[
-        list[int] | None, typer.Option("--from", metavar="ID", help="From the endpoint (needs --node in a lab).")
+        list[int] | None, typer.Option("--from", metavar="ID", help="From the endpoint (of one node: --node).")
     ] = None,
     to: Annotated[list[int] | None, typer.Option("--to", metavar="ID", help="To the endpoint.")] = None,
     related_to: Annotated[
@@ -48,6 +48,11 @@ def run(
     types = [word for text in kind or () for word in text.split(",")]
     check_types(types)
     targets = target.select(lab, node)
+    if (source or to or related_to) and len(targets) > 1:
+        names = ", ".join(each.node for each in targets)
+        raise CiliumpyError(
+            f"an endpoint's number means one on each node: {names}", f"say which: --node {targets[0].node}", 2
+        )
     wanted = _endpoints(source or (), to or (), related_to or ())
     failed = False
     _greet(targets)

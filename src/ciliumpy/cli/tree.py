@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from ciliumpy.cli.app import LazyGroup, root
 
+FILE_METAVARS = ("FILE", "FILE|DIR|-", "PATH", "[PATH]", "FOLDER")
+
 
 class Flag(NamedTuple):
     """`names` as they are typed; `choices` of the value if it has a fixed set; `takes_value` false for a switch."""
@@ -86,5 +88,5 @@ def choices(param: Any, metavar: str) -> tuple[str, ...]:
     named = getattr(param.type, "choices", None)
     if named:
         return tuple(str(getattr(each, "value", each)) for each in named)
-    parts = metavar.strip("[]").split("|")
+    parts = metavar.strip("[]").split("|") if metavar not in FILE_METAVARS else ()
     return tuple(part.replace("…", "") for part in parts) if len(parts) > 1 else ()

@@ -115,6 +115,20 @@ def test_another_user_is_told_to_be_root(running: Lab, capsys: pytest.CaptureFix
         os.seteuid(0)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
+def test_preflight_says_once_that_it_sees_more_as_root(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["preflight"])  # what it imports nobody may not read
+    assert "run it as root" not in capsys.readouterr().out
+    os.seteuid(65534)
+    try:
+        assert main(["preflight"]) == 1
+    finally:
+        os.seteuid(0)
+    said = capsys.readouterr().out
+    assert said.count("unknown ") > 1
+    assert said.count("run it as root") == 1
+
+
 def test_a_reader_that_goes_away(running: Lab) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "ciliumpy.cli", "endpoint", "list", "-o", "json"],

@@ -41,9 +41,11 @@ def run(
     follow: Annotated[bool, flag("--follow", "-f", help="Go on with new ones.")] = False,
     input_file: Annotated[str, flag("--input-file", metavar="FILE", help="Read recorded flows; - is stdin.")] = "",
     verdict: Annotated[
-        Texts, flag("--verdict", metavar="TEXT", help="FORWARDED, DROPPED, AUDIT, REDIRECTED, ERROR.")
+        Texts, flag("--verdict", metavar="FORWARDED|DROPPED|AUDIT|REDIRECTED|ERROR", help="So judged.")
     ] = None,
-    kind: Annotated[Texts, flag("--type", "-t", metavar="TYPE[:SUB]", help="drop, trace, policy-verdict.")] = None,
+    kind: Annotated[
+        Texts, flag("--type", "-t", metavar="drop|trace|policy-verdict", help="Also with :SUB, as trace:to-overlay.")
+    ] = None,
     pod: Annotated[Texts, flag("--pod", metavar=POD, help="From or to pods so named.")] = None,
     from_pod: Annotated[Texts, flag("--from-pod", metavar=POD, help="From pods so named.")] = None,
     to_pod: Annotated[Texts, flag("--to-pod", metavar=POD, help="To pods so named.")] = None,
@@ -68,7 +70,9 @@ def run(
     tcp_flags: Annotated[Texts, flag("--tcp-flags", metavar="FLAGS", help="All of these: syn,ack.")] = None,
     ipv4: Annotated[bool, flag("--ipv4", "-4", help="IPv4 only.")] = False,
     ipv6: Annotated[bool, flag("--ipv6", "-6", help="IPv6 only.")] = False,
-    traffic_direction: Annotated[Texts, flag("--traffic-direction", metavar="TEXT", help="ingress or egress.")] = None,
+    traffic_direction: Annotated[
+        Texts, flag("--traffic-direction", metavar="ingress|egress", help="As the pod sees it.")
+    ] = None,
     drop_reason_desc: Annotated[Texts, flag("--drop-reason-desc", metavar="TEXT", help="As POLICY_DENIED.")] = None,
     node_name: Annotated[Texts, flag("--node-name", metavar="PATTERN", help="Reported by the node.")] = None,
     uuid: Annotated[Texts, flag("--uuid", metavar="TEXT", help="The one event.")] = None,
