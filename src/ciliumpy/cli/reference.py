@@ -22,21 +22,29 @@ agent over its socket. `list` is also `ls`. Completions for bash and zsh: `ciliu
 ## Which agent
 
 `--lab NAME` asks a lab, `--node NODE` one node. With nothing said it is the host's agent if there is one, else the only
-lab of the machine; with several labs the command asks which. Lists ask all nodes of a lab and show `NODE` first; verbs
-on one object take `NODE:ID`. A node that does not answer is a line on stderr, and the exit code is 1.
+lab of the machine; with several labs the command asks which. Lists ask all nodes of a lab. When several are asked, they
+show `NODE` first and `-o name` prints `NODE:ID`, whoever has rows; with `--node`, or in a lab of one node, neither. What
+belongs to the cluster and not to a node (`node list`, and `identity list` while the nodes agree) has no such column.
+Verbs on one object take `NODE:ID`. A node that does not answer is a line on stderr, and the exit code is 1.
 `CILIUMPY_RUN_DIR` moves the folder in which agents announce themselves (`/run/ciliumpy`).
 
 ## Output
 
 `-o text` is the default; `wide` adds columns; `json` and `yaml` print everything; `jsonpath=TEMPLATE` picks, as kubectl
 does (`-o jsonpath='{.items[*].id}'`, `{range .items[*]}...{end}`, `[?(@.state=="ready")]`); `name` prints names alone.
-Data goes to stdout, all else to stderr. JSON is one envelope for every command:
+Data goes to stdout, all else to stderr. JSON is one envelope:
 
 ```json
 {"apiVersion": "ciliumpy/v1", "kind": "EndpointList", "items": [{"node": "n1", "id": 4}], "errors": []}
 ```
 
 `errors` has an entry `{"node", "message"}` for each node that did not answer. Keys may be added, they are not renamed.
+Three commands have another form, which is as stable:
+
+- `observe -o json` prints flows as Hubble does, one object a line: `{"flow": {...}, "node_name": "n1", "time": "..."}`,
+  and `monitor --json` one event a line. [What differs from hubble](../concepts/flows.md#what-differs-from-hubble).
+- `lab status -o json` is one object, `{"apiVersion": "ciliumpy/v1", "kind": "LabStatus", "name", "store", "nodes",
+  "pods", "errors"}`; its `errors` are texts.
 
 ## Exit codes
 
