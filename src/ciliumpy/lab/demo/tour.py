@@ -59,10 +59,10 @@ _CALLS = (
 
 def tour() -> None:
     """Run it. CiliumpyError where something does not come out as the policy says."""
-    _say(_INTRODUCTION)
     machine.need_root()
     if shutil.which("curl") is None:
         raise CiliumpyError("the demo's pods call each other with curl, which is not installed", "apt install curl")
+    _say(_INTRODUCTION)
     _title("The lab: nodes n1 and n2, and a wire between them")
     place = lifecycle.up(LabSpec(name=NAME), _say)
     manifests = objects.read(str(_POLICY))
@@ -140,12 +140,24 @@ def _enforces(client: AdminClient, goal: str) -> bool:
 def _show(*arguments: str) -> None:
     """Run one of our own commands and print it with its output, folded to the width."""
     spoken = ["ciliumpy", *(_relative(a) for a in arguments), *_lab()]
-    _say(f"$ {' '.join(spoken)}")
+    _say(wrapped("$ ", spoken))
     done = subprocess.run([*_command(), *arguments, *_lab()], capture_output=True, text=True, check=False)
     for line in (done.stdout + done.stderr).splitlines():
         _say(line if len(line) <= _WIDTH else _folded(line))
     if done.returncode != 0:
         raise CiliumpyError(f"`{' '.join(spoken)}` failed", f"the logs: /run/ciliumpy/labs/{NAME}/*/agent.log")
+
+
+def wrapped(before: str, words: Sequence[str]) -> str:
+    """Return a command as it can be pasted: lines within the width, each but the last with a backslash."""
+    lines = [before + words[0]]
+    for word in words[1:]:
+        if len(f"{lines[-1]} {word} \\") > _WIDTH:
+            lines[-1] += " \\"
+            lines.append(f"{' ' * len(before)}    {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 def _folded(line: str) -> str:
@@ -175,7 +187,7 @@ def _suggest() -> None:
         ("See each rule as the datapath has it", f"bpf policy list --node n1{lab}"),
         ("Stop an agent: traffic and policy stay", f"lab stop n1{lab}"),
     ):
-        _say(f"  {what}:\n      {program} {command}")
+        _say(f"  {what}:\n{wrapped('      ', [program, *command.split()])}")
     _say(f"\nThe end of it all: {program} lab down {NAME}")
 
 
