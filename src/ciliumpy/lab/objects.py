@@ -94,7 +94,7 @@ def _checked(name: str, document: Document) -> Manifest:
     if document.value["apiVersion"] != KINDS[key.kind].api_version:
         raise FieldError(("apiVersion",), f"must be {KINDS[key.kind].api_version} for a {key.kind}")
     decoded = decode(key, document.value, origin=name, cluster=_CLUSTER)
-    notices = [f"{path_text(path)} {text}" for path, text in decoded.notices] if decoded else []
+    notices = [f"{path_text(path)}: {text}" for path, text in decoded.notices] if decoded else []
     manifests.check(document.value)
     if unused := manifests.unused(document.value):
         notices.append(f"without effect in a lab: {', '.join(unused)}")

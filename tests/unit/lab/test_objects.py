@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `lab apply` reads from manifests, and how it says what of them has no effect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ciliumpy.lab import objects
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICY = """\
+apiVersion: cilium.io/v2
+kind: CiliumClusterwideNetworkPolicy
+metadata: {name: host}
+spec:
+  nodeSelector: {}
+  ingress: [{}]
+"""
+
+
+def test_a_notice_names_the_field_and_then_says_what_of_it(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    (found,) = objects.read(str(tmp_path / "policy.yaml"))
+    assert found.notices[0].startswith("spec.nodeSelector: has no effect")
