@@ -231,6 +231,20 @@ def test_what_is_not_there(say, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bpf", "ct", "list", "local", "--node", "n1"]) == 2
 
 
+def test_what_no_node_has_is_said_once(filled: Lab, say, capsys: pytest.CaptureFixture[str]) -> None:
+    said = json.loads((filled.folder("n1") / "agent.json").read_text())
+    kept = (filled.folder("n2") / "agent.json").read_text()
+    filled.announce("n2", bpffs=said["bpffs"])
+    try:
+        assert main(["bpf", "map", "dump", "cp_iphost"]) == 2
+        wanted = "Error: there is no map 'cp_iphost'\nhint: did you mean cp_iphost_v1?\n"
+        assert capsys.readouterr().err == wanted
+        assert main(["bpf", "ct", "list"]) == 0
+        assert [line[:7] for line in capsys.readouterr().out.splitlines()] == ["n1 TCP ", "n2 TCP "]
+    finally:
+        (filled.folder("n2") / "agent.json").write_text(kept)
+
+
 def test_names_of_selectors_need_the_agent(filled: Lab, say) -> None:
     announced = filled.folder("n1") / "agent.json"
     kept = announced.read_text()

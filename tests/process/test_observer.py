@@ -259,6 +259,20 @@ def test_losses_reach_every_reader(channel: grpc.Channel, node: Node) -> None:
     assert (lost.lost_events.num_events_lost, lost.lost_events.cpu.value, lost.node_name) == (8, 2, "default/n1")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
+def test_another_user_is_told_to_be_root(node: Node) -> None:
+    failed: list[tuple[str, str]] = []
+    node.socket.chmod(0o600)
+    os.seteuid(65534)
+    try:
+        server = Server("n1", str(node.socket))
+        got = list(get_flows([server], observer_pb2.GetFlowsRequest(), lambda *said: failed.append(said)))
+    finally:
+        os.seteuid(0)
+    assert got == []
+    assert failed == [("n1", f"no permission for {node.socket}: run it as root (sudo)")]
+
+
 def test_a_whole_history_is_served_in_a_few_seconds(node: Node) -> None:
     for _ in range(10):
         node.add(*[answered(time) for time in range(100)])

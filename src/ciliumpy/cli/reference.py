@@ -23,9 +23,9 @@ agent over its socket. `list` is also `ls`. Completions for bash and zsh: `ciliu
 
 `--lab NAME` asks a lab, `--node NODE` one node. With nothing said it is the host's agent if there is one, else the only
 lab of the machine; with several labs the command asks which. Lists ask all nodes of a lab. When several are asked, they
-show `NODE` first and `-o name` prints `NODE:ID`, whoever has rows; with `--node`, or in a lab of one node, neither. What
-belongs to the cluster and not to a node (`node list`, and `identity list` while the nodes agree) has no such column.
-Verbs on one object take `NODE:ID`. A node that does not answer is a line on stderr, and the exit code is 1.
+show `NODE` first and `-o name` prints `NODE:ID`, whoever has rows; with `--node`, or in a lab of one node, neither.
+What belongs to the cluster and not to a node (`node list`, and `identity list` while the nodes agree) has no such
+column. Verbs on one object take `NODE:ID`. A node that does not answer is a line on stderr, and the exit code is 1.
 `CILIUMPY_RUN_DIR` moves the folder in which agents announce themselves (`/run/ciliumpy`).
 
 ## Output

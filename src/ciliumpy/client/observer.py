@@ -68,8 +68,7 @@ def _stream(
             probe.settimeout(DIAL_S)
             probe.connect(server.socket_path)
     except OSError as error:
-        reason = "the agent is not running" if isinstance(error, FileNotFoundError | ConnectionError) else str(error)
-        failed(server.name, reason)
+        failed(server.name, _explain(error, server))
         return
     with grpc.insecure_channel(f"unix:{server.socket_path}") as channel:
         try:
@@ -85,6 +84,12 @@ def _stream(
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.CANCELLED:
                 failed(server.name, error.details() or str(error.code()))
+
+
+def _explain(error: OSError, server: Server) -> str:
+    if isinstance(error, PermissionError):
+        return f"no permission for {server.socket_path}: run it as root (sudo)"
+    return "the agent is not running" if isinstance(error, FileNotFoundError | ConnectionError) else str(error)
 
 
 def _time(response: Response) -> tuple[int, int]:

@@ -19,19 +19,21 @@ def every(
 ) -> tuple[list[dict[str, Any]], Problems]:
     """Return what `read` finds at each node, with its `node`, and whose maps could not be read.
 
-    A single node's error is raised as it is.
+    An error that all nodes give, or the only one, is raised as it is.
     """
     require_root()
     targets = target.select(lab, node, direct=True)
     items: list[dict[str, Any]] = []
     problems = Problems(len(targets))
+    raised: list[CiliumpyError] = []
     for each in targets:
         try:
             items += [{"node": each.node, **item} for item in read(each)]
         except CiliumpyError as error:
-            if len(targets) == 1:
-                raise
+            raised.append(error)
             problems.append(Problem(each.node, error.message, error.hint or ""))
+    if len(raised) == len(targets) and len({error.message for error in raised}) == 1:
+        raise raised[0]
     return items, problems
 
 

@@ -60,7 +60,7 @@ def named(folder: Path, name: str) -> list[dict[str, Any]]:
     if not (folder / name).exists():
         near = get_close_matches(name, [path.name for path in folder.iterdir()], cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else "`ciliumpy bpf map list` shows them"
-        raise CiliumpyError(f"there is no map {name!r} in {folder}", hint, 2)
+        raise CiliumpyError(f"there is no map {name!r}", hint, 2)
     with Map.open_pinned(folder / name) as opened:
         return rows(opened)
 
