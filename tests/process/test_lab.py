@@ -189,6 +189,22 @@ def test_a_policy_cuts_and_the_drop_is_seen(lab):
     assert eventually(lambda: fetch(lab, "guest/visitor", address).returncode == 0)
 
 
+def test_the_agents_log_tells_of_start_readiness_and_refusals(lab):
+    log, bad = lab.path / "n1/agent.log", lab.path / "store/bad.yaml"
+    assert f": node n1, store {lab.path}/store" in log.read_text()
+    assert ": ready: " in log.read_text()
+    try:
+        bad.write_text(POLICY.replace("8080", "70000").replace("name: api,", "name: bad,"))
+        refused = eventually(lambda: [line for line in log.read_text().splitlines() if f"{bad}:" in line])
+        assert len(refused) == 1
+        assert " WARNING " in refused[0]
+        assert "CiliumNetworkPolicy/shop/bad: spec.ingress[0].toPorts[0].ports[0].port: " in refused[0]
+    finally:
+        bad.unlink()
+    assert eventually(lambda: "no more: " in log.read_text())
+    assert eventually(lambda: lab.status()["errors"] == [])
+
+
 def test_a_store_that_cannot_be_read_changes_nothing(lab):
     before = {name: pod["pids"] for name, pod in lab.pods().items()}
     store = lab.path / "store"

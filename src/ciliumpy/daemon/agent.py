@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from typing import TYPE_CHECKING
 
+from ciliumpy import __version__
 from ciliumpy.daemon import garbage
 from ciliumpy.daemon.servers import Servers
 from ciliumpy.daemon.settle import Settle
@@ -37,11 +40,14 @@ if TYPE_CHECKING:
     from ciliumpy.daemon.config import Loaded
     from ciliumpy.daemon.ground import Ground
 
+_log = logging.getLogger(__name__)
+
 
 async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Event) -> None:
     """Start everything, wait for `stop`, end everything but the datapath. CiliumpyError: it could not start."""
     config, clock = loaded.value, SystemClock()
     ipv4, ipv6 = config.network.ipv4, config.network.ipv6
+    _log.info("ciliumpy %s, pid %d: node %s, store %s", __version__, os.getpid(), config.name, config.store.path)
     health, db = HealthRegistry(), Database(ALL_TABLES, clock=clock)
     store, own, datapath = await ground
     reflector = Reflector(db, store, LastGood(config.state / "last-good"), cluster=config.node.cluster)
@@ -87,6 +93,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start("garbage", lambda: garbage.run(settle.done.wait))
         await servers.start(jobs)
         await stop.wait()
+        _log.info("stops; the datapath stays as it is")
     finally:
         await servers.stop()
         await jobs.stop()

@@ -58,6 +58,7 @@ class Settle:
         await self._reconcilers.complete()
         self._publish.allow_prune()
         self.done.set()
+        _log.info("ready: %d endpoints, %d identities", len(self._db.table(ENDPOINTS)), len(self._db.table(IDENTITIES)))
 
     def _has_vectors(self) -> bool:
         vectors = self._db.table(VECTORS)

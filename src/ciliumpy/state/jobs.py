@@ -34,10 +34,18 @@ class Job:
         self._task: asyncio.Task[None] | None = None
 
     def ok(self, message: str = "") -> None:
+        if self._is_degraded():
+            _log.info("job %s: well again", self.name)
         self._report("ok", message)
 
     def degraded(self, message: str) -> None:
+        if not self._is_degraded():
+            _log.warning("job %s: %s", self.name, message)
         self._report("degraded", message)
+
+    def _is_degraded(self) -> bool:
+        health = self._health.get(self.name)
+        return health is not None and health.state == "degraded"
 
     @property
     def running(self) -> bool:
@@ -61,7 +69,7 @@ class Job:
         failures = 0
         try:
             while True:
-                self.ok()
+                self._report("ok", "")
                 began_ns = self._clock.monotonic_ns()
                 failed = False
                 try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from ciliumpy.state.database import Database
     from ciliumpy.state.jobs import Job
     from ciliumpy.store.last_good import LastGood
+    from ciliumpy.tables.source import Problem
 
 SLICE_S = 0.0025  # of judging or writing; as much again goes into reading
 SAVE_AT = 500  # objects, while the store is read for the first time
+
+_log = logging.getLogger(__name__)
 
 
 class Reflector:
@@ -94,6 +98,10 @@ class Reflector:
                 txn.delete(PROBLEMS, PROBLEMS.key(problem))
             for problem in changes.problems:
                 txn.upsert(PROBLEMS, problem)
+        for problem in changes.solved:
+            _log.info("no more: %s", _said(problem))
+        for problem in changes.problems:
+            _log.log(logging.WARNING if problem.severity == "error" else logging.INFO, "%s", _said(problem))
         for key, origin, document in changes.remember:
             self._remember[key] = (origin, document)
         for key in changes.forget:
@@ -142,3 +150,8 @@ class Reflector:
             job.degraded(self.state.message or self._memory_fault)
         else:
             job.ok(f"{len(self._catalog)} objects")
+
+
+def _said(problem: Problem) -> str:
+    where = f"{problem.origin}:{problem.line}" if problem.line else problem.origin
+    return ": ".join(filter(None, (where, problem.object, problem.field, problem.message)))

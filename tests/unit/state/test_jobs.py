@@ -141,3 +141,14 @@ def test_percentiles() -> None:
     for n in range(1, 201):
         lag.add(n / 1000)
     assert lag.lag() == (pytest.approx(151, abs=1), pytest.approx(199, abs=1), 200)
+
+
+async def test_a_job_that_becomes_unwell_and_well_again_is_logged_once_each(
+    jobs: JobGroup, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    job = jobs.start("work", asyncio.Event().wait)
+    for report in (lambda: job.degraded("no disk"), job.ok):
+        for _ in range(3):
+            report()
+    assert caplog.messages == ["job agent/work: no disk", "job agent/work: well again"]

@@ -291,3 +291,18 @@ def test_a_damaged_memory_is_put_aside(state: Path, caplog: pytest.LogCaptureFix
     (state / "file").write_text("")
     with pytest.raises(CiliumpyError, match="cannot remember good versions"):
         LastGood(state / "file")
+
+
+async def test_what_is_refused_is_logged_once_and_so_is_its_end(
+    root: Path, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    path = root / "a.yaml"
+    path.write_text(BAD["port"][0])
+    async with agent(root, state) as running:
+        (problem,) = running.problems.all()
+        said = f"{path}:{problem.line}: CiliumNetworkPolicy/shop/a: {problem.field}: {problem.message}"
+        assert caplog.messages == [said]
+        path.write_text(GOOD)
+        await running.until(lambda: not running.problems.all())
+        assert caplog.messages == [said, f"no more: {said}"]
