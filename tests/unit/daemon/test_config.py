@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,25 @@ def test_refused(tmp_path: Path, text: str, error: str) -> None:
     with pytest.raises(CiliumpyError) as caught:
         load(write(tmp_path, text), {})
     assert error in caught.value.message
+
+
+def test_the_guide_tells_of_every_setting_with_its_default() -> None:
+    guide = (Path(__file__).parents[3] / "docs/guide/lab.md").read_text()
+    told: dict[str, str] = {}
+    for line in guide.splitlines():
+        cells = [re.findall("`([^`]+)`", cell) for cell in line.split("|")[1:3]]
+        if len(cells) == 2 and cells[0] and all(re.fullmatch(r"[a-z]+\.[a-zA-Z0-9]+", name) for name in cells[0]):
+            names, defaults = cells
+            told |= dict(zip(names, defaults * len(names) if len(defaults) == 1 else defaults, strict=True))
+    by_lab = {"node.name", "node.lab", "node.labels", "store.path", "network.device", "ipam.clusterPodCIDRs"}
+    wanted = {
+        setting.key: yaml_text(setting.value)
+        for setting in load(None, {}).settings()
+        if setting.key not in by_lab and not setting.key.startswith("paths.")
+    }
+    assert told == wanted
+    assert all(f"`{key}`" in guide for key in by_lab)
+
+
+def yaml_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
