@@ -50,3 +50,17 @@ def test_a_bad_object_is_told_of_and_stops_nothing(lab, bad, field):
     finally:
         file.unlink()
     assert eventually(lambda: lab.status()["errors"] == [])
+
+
+def test_what_an_agent_refuses_is_told_with_file_line_and_field(lab):
+    policy = {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": {"name": "p"}}
+    policy["spec"] = {"endpointSelector": {}, "x": 1}
+    file = lab.path / "store/\x1b[31m.yaml"
+    file.write_text("---\n" + json.dumps(policy))
+    told = f"node n1: {file}:2 CiliumNetworkPolicy/default/p spec.x: unknown field"
+    try:
+        assert eventually(lambda: any(e.startswith(told) for e in lab.status()["errors"]))
+        done = lab.lab("status", check=False)
+        assert (done.returncode, "\\x1b[31m.yaml:2" in done.stderr, "\x1b" in done.stderr) == (1, True, False)
+    finally:
+        file.unlink()

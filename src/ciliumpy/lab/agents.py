@@ -127,8 +127,14 @@ def state_of(place: Place, node: str, *, timeout_s: float = 5.0) -> AgentState:
         said = AdminClient.of(announced, timeout_s=timeout_s).get("/v1/status")
     except CiliumpyError as error:
         return AgentState(node, "degraded", pid, (error.message,))
-    problems = tuple(str(p.get("message", p)) for p in said.get("problems", ()) if p.get("severity") != "notice")
+    problems = tuple(_in_words(p) for p in said.get("problems", ()) if p.get("severity") != "notice")
     return AgentState(node, str(said.get("state", "degraded")), pid, problems)
+
+
+def _in_words(problem: dict[str, Any]) -> str:
+    place = f"{problem['origin']}:{problem['line']}" if problem["line"] else problem["origin"]
+    where = " ".join(part for part in (place, problem["object"], problem["field"]) if part)
+    return f"{where}: {problem['message']}"
 
 
 def start(place: Place, lab: LabSpec, nodes: Sequence[str], say: Callable[[str], None]) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from ciliumpy.cli.options import Lab, Output
 from ciliumpy.cli.output import Column, document, parse_format, table
+from ciliumpy.cli.terminal import printable
 
 
 def run(lab: Lab = None, output: Output = "text") -> None:
@@ -27,7 +28,7 @@ def run(lab: Lab = None, output: Output = "text") -> None:
         sys.stdout.write(document(found, form))
     sys.stdout.flush()
     for error in found["errors"]:
-        sys.stderr.write(f"Error: {error}\n")
+        sys.stderr.write(printable(f"Error: {error}\n"))
     if found["errors"]:
         raise typer.Exit(1)
 
