@@ -25,7 +25,10 @@ def listener(path: Path) -> Iterator[socket.socket]:
     if path.exists():
         if _answers(path):
             raise CiliumpyError(f"another agent listens on {path}", "stop it first")
-        path.unlink()
+        try:
+            path.unlink()
+        except OSError as error:
+            raise CiliumpyError(f"cannot replace {path}: {error.strerror}", "remove it") from error
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as own:
         try:
             own.bind(str(path))

@@ -104,8 +104,8 @@ class Endpoints:
                 kept.append(msgspec.structs.replace(endpoint, state=RESTORING, error=""))
                 self._kept[endpoint.id] = record
                 self._slots.restore(endpoint.id, endpoint.generation)
-                for address in _addresses(endpoint):
-                    self._pool(address).take(address)
+                for pool, address in self._pooled(endpoint):
+                    pool.take(address)
                 continue
             _log.warning("endpoint %d (%s/%s) is gone", endpoint.id, endpoint.namespace, endpoint.pod)
             if not endpoint.ifindex:
@@ -216,8 +216,8 @@ class Endpoints:
         if held:
             await self._closed(endpoint.id, endpoint.generation)
         await asyncio.to_thread(self._plug.remove, endpoint.host_interface)
-        for address in _addresses(endpoint):
-            self._pool(address).release(address)
+        for pool, address in self._pooled(endpoint):
+            pool.release(address)
         self._kept.pop(endpoint.id, None)
         self._records.remove(endpoint.id)
 
@@ -342,8 +342,12 @@ class Endpoints:
     def _find(self, container_id: str, interface: str) -> Endpoint | None:
         return next(iter(self._table.by("container", (container_id, interface))), None)
 
-    def _pool(self, address: str) -> AddressPool:
-        return self._pools["ipv6" if ":" in address else "ipv4"]
+    def _pooled(self, endpoint: Endpoint) -> Iterator[tuple[AddressPool, str]]:
+        """The endpoint's addresses with their pools. One restored may have a family that is switched off now."""
+        for address in _addresses(endpoint):
+            pool = self._pools.get("ipv6" if ":" in address else "ipv4")
+            if pool is not None:
+                yield pool, address
 
 
 async def _whole(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
+import re
 import threading
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from ciliumpy.endpoints.allocate import MAX_SLOT
 from ciliumpy.tables.endpoints import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +44,8 @@ class Records:
         records = []
         for path in sorted(self._folder.glob("*.json")):
             try:
-                records.append(msgspec.json.decode(path.read_bytes(), type=Record))
-            except (OSError, msgspec.DecodeError) as error:
+                records.append(_read(path.read_bytes()))
+            except (OSError, ValueError, msgspec.DecodeError) as error:
                 _log.warning("endpoint record %s is damaged and set aside: %s", path, error)
                 path.rename(path.with_suffix(".damaged"))
         return sorted(records, key=lambda record: record.endpoint.id)
@@ -65,3 +70,17 @@ class Records:
 
     def _path(self, endpoint_id: int) -> Path:
         return self._folder / f"{endpoint_id}.json"
+
+
+def _read(data: bytes) -> Record:
+    """Decode a record. ValueError or DecodeError if the kernel's tables could not hold what it says."""
+    record = msgspec.json.decode(data, type=Record)
+    endpoint = record.endpoint
+    if not 1 <= endpoint.id <= MAX_SLOT or not 0 <= endpoint.generation < 1 << 32:
+        raise ValueError(f"there is no endpoint {endpoint.id} of generation {endpoint.generation}")
+    for address in filter(None, (endpoint.ipv4, endpoint.ipv6)):
+        ipaddress.ip_address(address)
+    for mac in (endpoint.mac, endpoint.host_mac):
+        if not _MAC.fullmatch(mac):
+            raise ValueError(f"{mac!r} is no MAC address")
+    return record

@@ -84,10 +84,11 @@ class Memory:
 
     def load(self) -> tuple[str, ...]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=tuple[str, ...])
+            cidrs = msgspec.json.decode(self._path.read_bytes(), type=tuple[str, ...])
+            return tuple(str(ipaddress.ip_network(cidr)) for cidr in cidrs)
         except FileNotFoundError:
             return ()
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError, msgspec.DecodeError) as error:
             _log.warning("%s cannot be read: %s", self._path, error)
             return ()
 
@@ -118,5 +119,8 @@ def pod_cidrs(
             raise
         _log.warning("%s; this node goes on with its pod CIDRs %s", error.message, ", ".join(remembered))
         return remembered
-    memory.save(claimed)
+    try:
+        memory.save(claimed)
+    except OSError as error:
+        _log.warning("the node's pod CIDRs cannot be remembered: %s", error)
     return claimed

@@ -50,8 +50,8 @@ class LastGood:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 self._db = _open(path)
-            except sqlite3.DatabaseError:
-                _log.exception("%s is damaged: it is put aside, and what it remembered is lost", path)
+            except sqlite3.DatabaseError as error:
+                _log.warning("%s is damaged and put aside, what it remembered is lost: %s", path, error)
                 path.replace(path.with_suffix(".damaged"))
                 self._db = _open(path)
         except (OSError, sqlite3.Error) as error:

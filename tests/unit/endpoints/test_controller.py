@@ -260,3 +260,14 @@ async def test_restart_keeps_what_is_intact_and_drops_the_rest(node: Node, tmp_p
     assert later.pools["ipv4"].allocated == 1
     assert [r.endpoint.id for r in later.records.load()] == [kept.id]
     assert [r.labels for r in later.db.table(IDENTITY_REQUESTS).all()] == [kept.labels]
+
+
+async def test_an_endpoint_outlives_the_family_that_is_switched_off(node: Node, tmp_path: Path) -> None:
+    node.pod(labels={"app": "api"})
+    row = await node.endpoints.add(REQUEST, 0)
+    later = Node(tmp_path, node.plug)
+    del later.pools["ipv6"]
+    assert await later.endpoints.restore() == 1
+    assert later.pools["ipv4"].allocated == 1
+    assert await later.endpoints.remove(row.container_id, row.interface)
+    assert later.pools["ipv4"].allocated == 0

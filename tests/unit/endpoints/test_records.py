@@ -5,12 +5,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from ciliumpy.endpoints.records import Record, Records
 from ciliumpy.tables.endpoints import Endpoint
 
 
 def make(number: int) -> Record:
-    endpoint = Endpoint(number, 3, "shop", "api", "c1", "eth0", "lxc1", 9, 2, "0a:..", "0e:..", "10.0.0.2", "fd00::2")
+    endpoint = Endpoint(
+        number,
+        3,
+        "shop",
+        "api",
+        "c1",
+        "eth0",
+        "lxc1",
+        9,
+        2,
+        "0a:00:00:00:00:01",
+        "0e:00:00:00:00:01",
+        "10.0.0.2",
+        "fd00::2",
+    )
     return Record(endpoint, netns="/run/netns/x", uid="u")
 
 
@@ -27,6 +44,28 @@ def test_round_trip_in_order(tmp_path: Path) -> None:
 
 def test_no_folder_is_no_endpoint(tmp_path: Path) -> None:
     assert Records(tmp_path / "endpoints").load() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": 0},
+        {"id": 4096},
+        {"generation": 1 << 32},
+        {"ipv4": "x"},
+        {"ipv6": "::g"},
+        {"mac": "0a:00"},
+        {"host_mac": "zz:00:00:00:00:01"},
+    ],
+)
+def test_what_the_kernel_could_not_hold_is_damage_too(tmp_path: Path, wrong: dict[str, object]) -> None:
+    records = Records(tmp_path)
+    records.save(make(3))
+    bad = msgspec.to_builtins(make(4))
+    bad["endpoint"] |= wrong
+    (tmp_path / "4.json").write_bytes(msgspec.json.encode(bad))
+    assert records.load() == [make(3)]
+    assert (tmp_path / "4.damaged").exists()
 
 
 def test_damaged_record_is_set_aside(tmp_path: Path, caplog) -> None:

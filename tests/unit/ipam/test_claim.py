@@ -69,3 +69,19 @@ def test_without_the_store_what_is_remembered_counts(store: DirectoryStore, tmp_
         pod_cidrs(store, "b", POOLS, describing("b"), Memory(tmp_path / "other.json"))
     with pytest.raises(CiliumpyError, match="is missing"):
         pod_cidrs(store, "a", POOLS[:1], describing("a"), memory)
+
+
+@pytest.mark.parametrize("text", ['["nope", "fd00:10:244::/64"]', "[1]", "{", ""])
+def test_a_damaged_memory_is_none(store: DirectoryStore, tmp_path: Path, text: str) -> None:
+    memory = Memory(tmp_path / "pod-cidrs.json")
+    found = pod_cidrs(store, "a", POOLS, describing("a"), memory)
+    (tmp_path / "pod-cidrs.json").write_text(text)
+    assert memory.load() == ()
+    assert pod_cidrs(store, "a", POOLS, describing("a"), memory) == found
+    assert memory.load() == found
+
+
+def test_what_cannot_be_remembered_is_claimed_all_the_same(store: DirectoryStore, tmp_path: Path, caplog) -> None:
+    found = pod_cidrs(store, "a", POOLS, describing("a"), Memory(tmp_path / "gone" / "pod-cidrs.json"))
+    assert found == take(store, "a")
+    assert "cannot be remembered" in caplog.text
