@@ -42,7 +42,7 @@ def _namespace() -> Iterator[tuple[int, dict[str, int]]]:
             with IPRoute() as ipr:
                 devices = {}
                 for name in ("lxc1", "lxc2", "lxc3", "host", "vxlan", "eth0"):
-                    ipr.link("add", ifname=name, kind="veth", peer={"ifname": f"{name}p"})
+                    ipr.link("add", ifname=name, kind="veth", mtu=9000, peer={"ifname": f"{name}p", "mtu": 9000})
                     devices[name] = ipr.link_lookup(ifname=name)[0]
                     ipr.link("set", index=devices[name], state="up")
                     ipr.link("set", index=ipr.link_lookup(ifname=f"{name}p")[0], state="up")

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def test_a_connection_from_first_to_last(node: Node, version: int) -> None:
     one, two, _ = node.pods
     there, back = (one.ip[version], two.ip[version], 4000, 80), (two.ip[version], one.ip[version], 80, 4000)
@@ -126,6 +136,7 @@ def test_drop_events_are_limited_and_the_rest_is_counted(make_node: Callable[...
     assert node.pod(two, tcp(two.ip[4], one.ip[4], 1, 2, SYN)).types == [FLOW]  # flows are not limited
 
 
+@pytest.mark.usefixtures("one_cpu")
 def test_readers_are_woken_once_a_quarter(node: Node) -> None:
     import select
 
@@ -160,16 +171,6 @@ def test_flags_that_are_no_state_are_no_news(node: Node, version: int) -> None:
 
     assert node.pod(one, tcp(*ends, ACK | PSH | 0x20)).types == []
     assert int(node.row(version)["protocol"]) == TCP
-
-
-@pytest.fixture
-def one_cpu() -> Iterator[None]:
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 @pytest.mark.usefixtures("one_cpu")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 WAIT_S = 5.0
+SOL_PACKET, PACKET_VNET_HDR = 263, 15
 
 
 @contextlib.contextmanager
@@ -92,3 +93,16 @@ def test_17_a_target_in_the_nodes_own_namespace_gets_its_packets(node: Node, ver
         cable.send(node.framed(udp(one.ip[version], two.ip[version], 9, 53), one.host_mac, one.mac))
 
         assert packets.Read(target.recv(2000)).eth_dst == two.mac
+
+
+def test_headers_that_lie_in_pages_are_found(node: Node, version: int) -> None:
+    """A sender may leave what it likes in pages; a frame of more than one page does, if its sender says so."""
+    one, two, _ = node.pods
+    nothing_linear = struct.pack("<BBHHHH", 0, 0, packets.ETH_LENGTH, 0, 0, 0)  # struct virtio_net_hdr
+    with attached(node, "pod", "lxc1") as cable:
+        cable.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        sent = udp(one.ip[version], two.ip[version], 9, 53, bytes(8000))
+        cable.send(nothing_linear + node.framed(sent, one.host_mac, one.mac))
+        seen = heard(node, 1)
+
+    assert seen == [(53, 0)]

@@ -8,7 +8,7 @@
 #include "maps.h"
 
 #define MAX_EXTENSIONS 3
-#define PULL_BYTES (ETH_HLEN + 40 + 40) /* headers that are to be in the linear part */
+#define PULL_BYTES (ETH_HLEN + 40 + 40) /* headers that are to be in the linear part, if they are not */
 
 struct fragment_header {
 	__u8 next;
@@ -209,16 +209,24 @@ static __always_inline int parse_ipv6(struct packet *p, void *data, void *end)
 	return skip_extensions(p, data, end);
 }
 
+static __always_inline int parse_linear(struct __sk_buff *skb, struct packet *p, const int family)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	return family == IPV4 ? parse_ipv4(p, data, end) : parse_ipv6(p, data, end);
+}
+
+/* A sender's TCP segment has its headers there and its data elsewhere: to pull more of it would copy its head each time. */
 static __always_inline int parse_any(struct __sk_buff *skb, struct packet *p, const int family)
 {
-	void *data, *end;
 	__u32 linear = skb->data_end - skb->data;
+	int reason = parse_linear(skb, p, family);
 
-	if (linear < PULL_BYTES && linear < skb->len)
-		bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES);
-	data = (void *)(long)skb->data;
-	end = (void *)(long)skb->data_end;
-	return family == IPV4 ? parse_ipv4(p, data, end) : parse_ipv6(p, data, end);
+	if (!reason || linear >= PULL_BYTES || linear >= skb->len)
+		return reason;
+	if (bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES))
+		return reason;
+	return parse_linear(skb, p, family);
 }
 
 /* Functions of their own, so that the verifier walks them once and not once for every way through them. */
