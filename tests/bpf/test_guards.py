@@ -25,7 +25,7 @@ from tests.bpf.node import (
     address,
     u32,
 )
-from tests.bpf.packets import ACK, FIN, PSH, RST, SYN, echo, tcp, udp, unreachable
+from tests.bpf.packets import ACK, FIN, FRAGMENT, PSH, RST, SYN, UDP, echo, ip, tcp, udp, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,6 +266,23 @@ def test_7_only_a_bare_syn_is_judged_again(node: Node, talk: Talk, version: int)
     assert writes(talk.ask(ACK | FIN)) == 2
     assert writes(talk.answer(ACK | FIN)) == 2
     assert writes(talk.ask(ACK)) == 2
+
+
+def test_7_a_fragment_is_judged_again(node: Node, version: int) -> None:
+    one, two, _ = node.pods
+    ends = one.ip[version], two.ip[version]
+    whole = udp(*ends, 4000, 53, b"x" * 32)
+    if version == 4:
+        fragment = udp(*ends, 4000, 53, b"x" * 32, fragment=0x2000)
+    else:
+        fragment = ip(*ends, FRAGMENT, bytes([UDP, 0, 0, 1, 0, 0, 0, 9]) + whole[40:])
+    assert node.pod(one, whole).passed
+    nonce = int(node.row(version)["nonce"])
+    assert node.pod(one, whole).passed
+    assert int(node.row(version)["nonce"]) == nonce
+
+    assert node.pod(one, fragment).passed
+    assert int(node.row(version)["nonce"]) != nonce
 
 
 def test_7_a_syn_again_is_no_new_flow(node: Node, talk: Talk, version: int) -> None:

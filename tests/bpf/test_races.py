@@ -55,6 +55,20 @@ def test_2_a_row_that_becomes_anothers_while_it_is_read_decides_nothing(faulty: 
     assert faulty.pod(one, allowed).read.eth_dst == two.mac
 
 
+def test_2_deciding_anew_believes_no_foreign_row_either(faulty: Node, version: int) -> None:
+    """One that began at the other end would make a question an answer."""
+    one, two, _ = faulty.pods
+    question = udp(two.ip[version], one.ip[version], 53, 4000)
+    faulty.pod(one, udp(one.ip[version], two.ip[version], 4001, 53))
+    foreign = faulty.row(version).tobytes()
+    faulty.maps[f"cp_ct{version}_v1"].delete(faulty.rows(version)[0][0].tobytes())
+    assert faulty.pod(two, question).passed
+    faulty.policy(one, INGRESS)
+    faulty.fault(RECYCLE, row=foreign)
+
+    assert faulty.pod(two, question).reason == 133
+
+
 @pytest.mark.parametrize("past", [-20, 2])
 def test_2_a_late_writer_does_not_bring_back_what_was_deleted(faulty: Node, version: int, past: int) -> None:
     """Whether it writes a row anew that is alive, or one whose time was over."""
