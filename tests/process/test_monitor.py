@@ -138,7 +138,7 @@ def test_events_as_cilium_prints_them(tmp_path: Path) -> None:
 
 
 def test_all_nodes_with_their_names_and_as_json(tmp_path: Path) -> None:
-    with agents(tmp_path, "n1", "n2") as (one, two), monitor(tmp_path, "-j", "--to", "6") as child:
+    with agents(tmp_path, "n1", "n2") as (one, two), monitor(tmp_path, "-j", "--type", "drop") as child:
         assert one.asked.wait(10)
         assert two.asked.wait(10)
         two.rings.put(event(AGGREGATE, dst_endpoint=5), DENIED)

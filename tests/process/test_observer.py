@@ -347,11 +347,11 @@ def test_the_drop_that_a_user_looks_for(tmp_path: Path, node: Node) -> None:
     assert len(observe(tmp_path, "--last", "2", "--since", "876000h")[0].splitlines()) == 2
 
 
-def test_a_refusal_of_the_server_is_an_error_without_traceback(tmp_path: Path, node: Node) -> None:
+def test_a_filter_that_is_not_supported_is_an_error_without_traceback(tmp_path: Path, node: Node) -> None:
     raw = '{"experimental":{"cel_expression":["true"]}}'
-    out, err = observe(tmp_path, "--allowlist", raw, code=1)
+    out, err = observe(tmp_path, "--allowlist", raw, code=2)
     assert out == ""
-    assert err == "Error: node n1: the filter field experimental.cel_expression is not supported\n"
+    assert err == "Error: the filter field experimental.cel_expression is not supported\n"
 
 
 def test_a_node_that_is_down_is_a_line_and_the_others_are_shown(tmp_path: Path) -> None:
