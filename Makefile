@@ -7,7 +7,7 @@ BPF := $(wildcard src/ciliumpy/bpf/c/*.[ch] src/ciliumpy/bpf/c/*/*.[ch]) src/cil
 PYTEST := $(BIN)/python -m pytest -q
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check bench soak wheel bpf proto lock clean
+.PHONY: help demo test check bench soak wheel bpf proto lock clean packages-demo packages-test
 help:
 	@echo "make demo    a two-node lab on this machine, with traffic, policy and flows (root)"
 	@echo "make test    all tests; without root those that need none"
@@ -20,7 +20,8 @@ help:
 demo: $(VENV)/.runtime bpf
 	@$(BIN)/ciliumpy lab demo
 
-test: $(VENV)/.dev bpf
+test: $(VENV)/.dev
+	@$(BIN)/python -m ciliumpy.bpf.build --if-possible
 	@$(PYTEST) tests
 
 check: $(VENV)/.dev
@@ -51,17 +52,19 @@ lock: $(VENV)/.dev
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --group build pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --group dev pyproject.toml -o requirements-dev.lock
 
+# Looked for each time: what could not be installed by who had no root may be by who has.
+packages-demo packages-test:
+	@scripts/system-packages $(@:packages-%=%)
+
 # The environment: what is locked, then this checkout itself, in place.
-$(VENV)/.runtime: requirements.lock pyproject.toml scripts/system-packages
-	@scripts/system-packages demo
+$(VENV)/.runtime: requirements.lock pyproject.toml | packages-demo
 	@test -x $(BIN)/python || { echo "environment: $(PYTHON) -m venv $(VENV)" >&2; $(PYTHON) -m venv $(VENV); }
 	@echo "environment: installing locked dependencies" >&2
 	@$(BIN)/pip install -q --require-hashes -r requirements.lock
 	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
-	@scripts/system-packages test
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock | packages-test
 	@echo "environment: installing locked tools for tests and checks" >&2
 	@$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
 	@touch $@

@@ -30,6 +30,7 @@ def test_modules_come_after_what_they_need(tmp_path):
 
 
 def test_without_a_package_it_says_so(monkeypatch):
+    monkeypatch.setattr(kernels.shutil, "which", lambda tool: tool)
     monkeypatch.setattr(kernels, "_find", lambda *_: None)
     monkeypatch.setattr(kernels, "_own_lists", lambda _: [])
     with pytest.raises(kernels.UnavailableError, match=r"no package of Linux 6\.12 in apt's lists"):

@@ -30,7 +30,7 @@ def compiled(tmp_path_factory):
         return target
 
     try:
-        build.find_clang()
+        build.need_tools()
     except build.BuildError as error:
         pytest.skip(str(error))
     return compile_once

@@ -69,6 +69,25 @@ def test_no_clang_says_what_to_install(monkeypatch, tmp_path):
         build.find_clang()
 
 
+@pytest.mark.parametrize(("more", "code"), [((), 1), (("--if-possible",), 0)])
+def test_without_clang_the_rest_goes_on_if_it_may(tmp_path, more, code):
+    command = [python.executable, "-m", "ciliumpy.bpf.build", "--force", *more]
+    environment = {key: value for key, value in os.environ.items() if key != "CLANG"} | {"PATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "apt-get install clang-16" in done.stderr
+
+
+def test_an_installation_in_place_compiles_nothing(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(build, "build", lambda: compiled.append("all"))
+    hook = build.get_build_hook()(".", {}, None, None, "", "wheel")
+    hook.initialize("editable", {})
+    assert compiled == []
+    hook.initialize("standard", {})
+    assert compiled == ["all"]
+
+
 @pytest.mark.parametrize(
     ("present", "chosen"),
     [(["clang-14", "clang-16", "clang-19"], 16), (["clang-14", "clang-15"], 15), (["clang-13"], 0)],

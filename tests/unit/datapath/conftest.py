@@ -11,13 +11,11 @@ from ciliumpy.datapath.epochs import Epochs
 from ciliumpy.state.database import Database
 from ciliumpy.tables.registry import ALL_TABLES
 
-from .kernel import OBJECT, Kernel
+from .kernel import Kernel
 
 
 @pytest.fixture
 def kernel() -> Kernel:
-    if not OBJECT.exists():
-        pytest.skip("the BPF objects are not built (make bpf)")
     return Kernel()
 
 

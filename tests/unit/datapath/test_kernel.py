@@ -31,8 +31,6 @@ def maps(request):
             for key in dump(maps[name]):
                 maps[name].delete(key)
         return
-    if not OBJECT.exists():
-        pytest.skip("the BPF objects are not built (make bpf)")
     yield Kernel(SIZES).maps
 
 
