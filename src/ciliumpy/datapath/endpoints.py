@@ -197,13 +197,15 @@ class EndpointTarget:
             for address in _addresses(row)
         }
         links = {encode.u32(row.ifindex): encode.u32(row.slot) for row in rows}
-        repairs += _equalise(self._locals, addresses, {encode.address(a) for row in waiting for a in _addresses(row)})
-        repairs += _equalise(self._links, links, {encode.u32(row.ifindex) for row in waiting})
+        wrong = _equalise(self._locals, addresses, {encode.address(a) for row in waiting for a in _addresses(row)})
+        wrong += _equalise(self._links, links, {encode.u32(row.ifindex) for row in waiting})
+        if wrong:  # it may have led packets to another pod
+            self._epochs.bump_global()
         devices = {row.host_interface for row in rows} | {row.host_interface for row in waiting}
         for device in self._doors.pinned_pods() - devices:
             self._doors.detach_pod(device)
             repairs += 1
-        return repairs
+        return repairs + wrong
 
     def _read_foreign(self) -> dict[int, int]:
         """Return slot -> policy set of what a former agent left, until it is ours."""

@@ -16,6 +16,7 @@ from ciliumpy.tables.enforcement import POLICY_SETS, VECTORS, PolicySet, PortRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
+    from ciliumpy.datapath.epochs import Epochs
     from ciliumpy.state.database import Database
 
 GRACE_S = 1.0  # a packet that read the old set id has long finished
@@ -39,8 +40,9 @@ class PolicyTarget:
     whether a slot in the kernel still names a set. Classes may be shared by sets.
     """
 
-    def __init__(self, db: Database, maps: KernelMaps, in_use: Callable[[int], bool]) -> None:
+    def __init__(self, db: Database, maps: KernelMaps, epochs: Epochs, in_use: Callable[[int], bool]) -> None:
         self._db = db
+        self._epochs = epochs
         self._sets = maps["cp_set_v1"]
         self._ports = maps["cp_port_v1"]
         self._ranges = maps["cp_range_v1"]
@@ -208,6 +210,8 @@ class PolicyTarget:
             if present[name].get(key) != part.value:
                 write(part.map, key, part.value)
                 repairs += 1
+        if repairs:  # what was wrong may have decided
+            self._epochs.bump_global()
         # Slots that still point at a former agent's set need its classes: nothing goes before all point at ours.
         if any(map(self._in_use, self._former)):
             return repairs

@@ -35,7 +35,7 @@ class Reconcilers:
         maps, epochs = datapath.maps, datapath.epochs
         self._epochs = epochs
         self.endpoints = EndpointTarget(maps, epochs, datapath, db.table(ENDPOINTS))
-        self.policy = PolicyTarget(db, maps, self.endpoints.in_use)
+        self.policy = PolicyTarget(db, maps, epochs, self.endpoints.in_use)
         self.ipcache = IPCacheTarget(maps, epochs, db.table(VECTORS))
         self.collector = Collector(maps, datapath.now)
         self._changes = NetworkChanges(epochs, datapath.pods.values)

@@ -10,6 +10,7 @@ import pytest
 from ciliumpy.datapath import encode
 from ciliumpy.datapath import policy as module
 from ciliumpy.datapath.desired import DesiredEndpoints
+from ciliumpy.datapath.epochs import Epochs
 from ciliumpy.datapath.kernel import dump
 from ciliumpy.datapath.policy import PolicyTarget
 from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS
@@ -48,7 +49,7 @@ class Users(set):
 
 
 async def test_a_set_is_written_whole_and_then_announced(kernel: Kernel, db) -> None:
-    target = PolicyTarget(db, kernel.maps, Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     row = make()
     put(db, row)
     assert await target.update([row]) == {}
@@ -70,7 +71,7 @@ async def test_a_set_is_written_whole_and_then_announced(kernel: Kernel, db) -> 
 
 
 async def test_the_set_comes_last(kernel: Kernel, db) -> None:
-    target = PolicyTarget(db, kernel.maps, Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     order: list[str] = []
     for name in ("cp_class_v1", "cp_port_v1", "cp_range_v1", "cp_set_v1"):
         map_ = kernel.maps[name]
@@ -84,7 +85,7 @@ async def test_the_set_comes_last(kernel: Kernel, db) -> None:
 @pytest.mark.parametrize("full", ["cp_class_v1", "cp_port_v1", "cp_range_v1", "cp_set_v1"])
 async def test_a_set_that_finds_a_full_map_leaves_nothing_and_the_former_in_force(db, full: str) -> None:
     kernel = Kernel({full: 2})
-    target = PolicyTarget(db, kernel.maps, Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     first = make(1, classes=(ALLOW,), ports=(PortRow(0, 6, 80, 80, 11), PortRow(0, 6, 90, 99, 11)))
     ports = (PortRow(0, 6, 7, 7, 20), PortRow(0, 6, 8, 9, 20))
     other = make(2, identity=301, classes=(PortClass(20, ALLOW.levels),), ports=ports)
@@ -101,7 +102,7 @@ async def test_a_set_that_finds_a_full_map_leaves_nothing_and_the_former_in_forc
 
 
 async def test_what_the_structs_cannot_hold_is_refused(kernel: Kernel, db) -> None:
-    target = PolicyTarget(db, kernel.maps, Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     levels = make(1, classes=(PortClass(11, (Level(2, mask=MASK),) * 17),))
     ranges = make(2, ports=tuple(PortRow(0, 6, n * 10, n * 10 + 5, 11) for n in range(65)))
     errors = await target.update([levels, ranges])
@@ -111,7 +112,7 @@ async def test_what_the_structs_cannot_hold_is_refused(kernel: Kernel, db) -> No
 
 
 async def test_a_set_waits_for_the_vectors_that_were_written_before(kernel: Kernel, db, running) -> None:
-    target = PolicyTarget(db, kernel.maps, Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     with db.write() as txn:
         txn.upsert(VECTORS, SelectorVector(300, bytes(128)))
     put(db, make())
@@ -126,7 +127,7 @@ async def test_a_set_waits_for_the_vectors_that_were_written_before(kernel: Kern
 
 async def test_shared_classes_go_with_their_last_set(kernel: Kernel, db, running, monkeypatch) -> None:
     monkeypatch.setattr(module, "GRACE_S", 0.01)
-    target = PolicyTarget(db, kernel.maps, users := Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), users := Users())
     one, two = make(1), make(2, identity=301)
     put(db, one, two)
     await target.update([one, two])
@@ -146,7 +147,7 @@ async def test_shared_classes_go_with_their_last_set(kernel: Kernel, db, running
 
 
 async def test_a_superseded_row_is_not_announced(kernel: Kernel, db) -> None:
-    target = PolicyTarget(db, kernel.maps, Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     import msgspec
 
     row = make(1)
@@ -157,11 +158,11 @@ async def test_a_superseded_row_is_not_announced(kernel: Kernel, db) -> None:
 
 async def test_a_former_agents_sets_stay_until_no_slot_names_them(kernel: Kernel, db, running, monkeypatch) -> None:
     monkeypatch.setattr(module, "GRACE_S", 0.01)
-    former = PolicyTarget(db, kernel.maps, Users())
+    former = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     put(db, make(7))
     await former.update([make(7)])
     users = Users({7})
-    target = PolicyTarget(db, kernel.maps, users)
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), users)
     assert target.highest_ids() == (7, 12)
     assert target.holds_former()
     row = make(8, classes=(PortClass(21, ALLOW.levels), PortClass(22, NOBODY.levels)), ports=())
@@ -178,24 +179,26 @@ async def test_a_former_agents_sets_stay_until_no_slot_names_them(kernel: Kernel
 
 
 async def test_without_the_meaning_of_bits_former_sets_are_dropped(kernel: Kernel, db) -> None:
-    former = PolicyTarget(db, kernel.maps, Users())
+    former = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     await former.update([make(7)])
-    target = PolicyTarget(db, kernel.maps, Users({7}))
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users({7}))
     assert target.drop_former() == 1
     assert dump(kernel.maps["cp_set_v1"]) == {}, "a missing set is a drop"
 
 
 async def test_drift_is_repaired(kernel: Kernel, db) -> None:
-    target = PolicyTarget(db, kernel.maps, Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     put(db, make())
     await target.update([make()])
-    before = {name: dict(map_.rows) for name, map_ in kernel.maps.items()}
+    before = {name: dict(map_.rows) for name, map_ in kernel.maps.items() if name != "cp_epoch_v1"}
     assert await target.prune([make()]) == 0
+    epoch = kernel.epoch()
     kernel.maps["cp_class_v1"].update(encode.u32(11), bytes(2176))
     kernel.maps["cp_class_v1"].update(encode.u32(99), bytes(2176))
     kernel.maps["cp_port_v1"].rows.clear()
     assert await target.prune([make()]) == 4
-    assert {name: dict(map_.rows) for name, map_ in kernel.maps.items()} == before
+    assert {name: dict(map_.rows) for name, map_ in kernel.maps.items() if name != "cp_epoch_v1"} == before
+    assert kernel.epoch() > epoch, "what was wrong decides no more"
 
 
 def endpoint(number: int = 5, **other) -> Endpoint:
@@ -205,7 +208,7 @@ def endpoint(number: int = 5, **other) -> Endpoint:
 
 async def test_an_endpoint_gets_its_slot_with_its_set_and_keeps_the_former_until_the_next(kernel: Kernel, db) -> None:
     desired = DesiredEndpoints(db)
-    target = PolicyTarget(db, kernel.maps, Users())
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     slots = db.table(KERNEL_ENDPOINTS)
     with db.write() as txn:
         txn.upsert(ENDPOINTS, endpoint())

@@ -197,7 +197,9 @@ async def test_prune_repairs_and_removes_but_keeps_what_waits(kernel: Kernel, ep
     assert target.in_use(3), "as the former agent left it"
     await target.update([slot(5)])
     kernel.maps["cp_local_v1"].delete(encode.address("10.0.0.5"))
+    before = kernel.epoch()
     assert await target.prune([slot(5)]) > 0
+    assert kernel.epoch() > before, "it may have led elsewhere"
     assert kernel.row("cp_local_v1", encode.address("10.0.0.5")) is not None
     assert kernel.row("cp_endpoint_v1", encode.u32(6))["generation"] == 7
     assert kernel.row("cp_local_v1", encode.address("fd00::6")) is not None
