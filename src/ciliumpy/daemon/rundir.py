@@ -57,7 +57,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def announce(config: AgentConfig, started_ns: int) -> None:
-    """Write `agent.json`: the sockets listen now."""
+    """Write `agent.json`: the sockets listen now. CiliumpyError if it cannot be written."""
     started = datetime.fromtimestamp(started_ns / 1e9, UTC).isoformat(timespec="milliseconds")
     body = {
         "node": config.name,
@@ -71,8 +71,13 @@ def announce(config: AgentConfig, started_ns: int) -> None:
         "startedAt": started.replace("+00:00", "Z"),
     }
     temporary = config.run / "agent.json.tmp"
-    temporary.write_text(json.dumps(body, indent=2) + "\n")
-    temporary.replace(config.run / "agent.json")
+    try:
+        temporary.write_text(json.dumps(body, indent=2) + "\n")
+        temporary.replace(config.run / "agent.json")
+    except OSError as error:
+        raise CiliumpyError(
+            f"cannot write {config.run}/agent.json: {error.strerror}", "make room, and start again"
+        ) from None
 
 
 def explain(loaded: Loaded) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ciliumpy.enforcement.encode import DoesNotFitError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ciliumpy.model.selectors import Selector
 
@@ -58,6 +58,15 @@ class Bits:
         again = [selector for selector in wanted if selector in self._clearing]
         self._clearing.difference_update(again)
         return new + again
+
+    def give_back(self, selectors: Iterable[Selector], clearing: Collection[Selector]) -> None:
+        """Undo a `take`, before any vector got the bits. `clearing` are those that vectors are losing."""
+        for selector in selectors:
+            if selector in clearing:
+                self._clearing.add(selector)
+            else:
+                del self._holders[selector]
+                heapq.heappush(self._free, self._bit.pop(selector))
 
     def hold(self, set_id: int, selectors: Iterable[Selector]) -> None:
         """A set names these selectors; all have a bit."""

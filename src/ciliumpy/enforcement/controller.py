@@ -139,7 +139,7 @@ class Controller:
             dropped = self._kernel.drop_former()
             _log.warning("the selector bits of the former agent are lost: %d policy sets were removed", dropped)
         self._amnesia = False
-        self._memory.save(self._bits.assigned)
+        self._remember()
         self._write_bits(self._bits.assigned)
 
     async def round(self) -> None:
@@ -239,9 +239,14 @@ class Controller:
                 fitting[identity] = result
             except DoesNotFitError as error:
                 self._refuse(identity, str(error))
-        if new:
-            # On disk first: an agent that starts after a crash must know what a bit in the kernel means.
-            self._memory.save(self._bits.assigned)
+        # On disk first: an agent that starts after a crash must know what a bit in the kernel means.
+        if new and (fault := self._remember()):
+            self._bits.give_back(new, self._cleared)
+            for identity in [i for i, result in fitting.items() if not set(new).isdisjoint(result.selectors())]:
+                del fitting[identity]
+                self._refuse(identity, fault)
+                self._dirty.add(identity)
+        elif new:
             self._write_bits(new)
             changed: set[int] = set()
             for selector in new:
@@ -251,6 +256,15 @@ class Controller:
         for identity, result in fitting.items():
             self._write_set(identity, result)
             await self._breathe()
+
+    def _remember(self) -> str:
+        """Write the bits down; return why that cannot be."""
+        try:
+            self._memory.save(self._bits.assigned)
+        except OSError as error:
+            _log.warning("selector bits cannot be written down: %s", error)
+            return f"selectors that are new here cannot be written down: {error.strerror}"
+        return ""
 
     def _write_set(self, identity: int, result: CompiledPolicy) -> None:
         try:
@@ -270,7 +284,8 @@ class Controller:
     def _refuse(self, identity: int, reason: str) -> None:
         """Keep the former set; said on the job and on every policy that is part of the refused one."""
         text = f"the policy of identity {identity} does not fit, the former one stays in force: {reason}"
-        _log.error("%s", text)
+        if self._refused.get(identity) != text:
+            _log.error("%s", text)
         self._refused[identity] = text
         self._unreported |= self._repository.policies_of(identity)
 
@@ -368,7 +383,7 @@ class Controller:
         with self._db.write() as txn:
             for bit in freed:
                 txn.delete(SELECTOR_BITS, bit)
-        self._memory.save(self._bits.assigned)
+        self._remember()
         self._dirty.update(self._refused)  # there is room now
 
     async def _breathe(self) -> None:

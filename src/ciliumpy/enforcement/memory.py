@@ -29,7 +29,7 @@ class Memory(Protocol):
         ...
 
     def save(self, bits: Mapping[Selector, int]) -> None:
-        """Keep them; called before any vector has a bit that is new."""
+        """Keep them; called before any vector has a bit that is new. OSError: nothing was kept."""
         ...
 
 

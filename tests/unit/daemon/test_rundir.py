@@ -27,3 +27,11 @@ def test_a_socket_whose_place_is_taken(tmp_path: Path) -> None:
     with pytest.raises(CiliumpyError, match=f"cannot replace {path}: "), listener(path):
         pytest.fail("nobody listens")
     assert path.is_dir()
+
+
+def test_an_announcement_that_cannot_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text(f"paths: {{run: {tmp_path}/run}}\n")
+    (tmp_path / "run" / "agent.json.tmp").mkdir(parents=True)
+    with pytest.raises(CiliumpyError, match=r"cannot write .*/agent.json: "):
+        rundir.announce(load(file, {}).value, 0)

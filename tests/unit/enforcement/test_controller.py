@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ciliumpy.enforcement.controller import Controller
-from ciliumpy.enforcement.memory import FileMemory
+from ciliumpy.enforcement.memory import FileMemory, Memory
 from ciliumpy.model.labels import parse
 from ciliumpy.model.ports import PortRange
 from ciliumpy.model.rule import Rule
@@ -88,10 +91,26 @@ class Kernel:
         self.former.clear()
 
 
+class Disk:
+    """A memory whose disk can be full."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.kept: dict[int, str] = {}
+
+    def load(self) -> None:
+        return None
+
+    def save(self, bits: Mapping[Selector, int]) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.kept = {bit: str(selector) for selector, bit in bits.items()}
+
+
 class World:
     """A database, the controller, and what the verdicts should be."""
 
-    def __init__(self, *, memory: FileMemory | None = None, former: set[int] = frozenset(), size: int = SIZE) -> None:
+    def __init__(self, *, memory: Memory | None = None, former: set[int] = frozenset(), size: int = SIZE) -> None:
         self.db = Database([POLICIES, IDENTITIES, ENDPOINTS, INSTALLED_SETS, SELECTOR_BITS, VECTORS, POLICY_SETS])
         self.kernel = Kernel(self.db, former)
         ready = asyncio.Event()
@@ -213,6 +232,32 @@ async def test_what_the_kernel_refuses_is_said_on_the_policy_and_changes_nothing
     assert world.verdict(300, 300, Direction.INGRESS, 81) == "denied"
 
 
+async def test_a_set_whose_bits_cannot_be_written_down_waits_and_others_do_not():
+    disk = Disk()
+    world = World(memory=disk)
+    for number, name in ((300, "web"), (301, "api"), (302, "new")):
+        world.identity(number, f"k8s:app={name}")
+    world.endpoint(1, 300)
+    world.endpoint(2, 301)
+    world.policy("known", allow("api", "web", port=79))
+    await world.settle()
+    disk.full = True
+    world.policy("waits", allow("web", "new"))
+    world.policy("fits", allow("api", "web"))
+    await world.settle()
+    state, why = world.status("waits")
+    assert (state, why.endswith("cannot be written down: No space left on device")) == ("error", True)
+    assert world.verdict(300, 301, Direction.INGRESS, 80) == "allowed", "the former set stays in force"
+    assert world.status("fits") == ("done", "")
+    assert world.verdict(301, 300, Direction.INGRESS, 80) == "allowed"
+    disk.full = False
+    await world.settle()
+    assert world.status("waits") == ("done", "")
+    assert world.verdict(300, 301, Direction.INGRESS, 80) == "denied"
+    assert world.verdict(300, 302, Direction.INGRESS, 80) == "allowed"
+    assert set(disk.kept.values()) >= {"k8s:app=new", "k8s:app=web"}
+
+
 async def test_bits_are_free_again_only_when_the_kernel_has_let_go():
     world = World()
     world.identity(300, "k8s:app=web")
@@ -273,7 +318,7 @@ steps = st.lists(
         st.tuples(st.just("identity"), st.integers(300, 302), names),
         st.tuples(st.just("endpoint"), st.integers(1, 3), st.integers(300, 302)),
         st.tuples(st.just("no endpoint"), st.integers(1, 3)),
-        st.sampled_from([("round",), ("vectors",), ("sets",), ("let go",)]),
+        st.sampled_from([("round",), ("vectors",), ("sets",), ("let go",), ("disk", True), ("disk", False)]),
     ),
     max_size=30,
 )
@@ -283,7 +328,8 @@ steps = st.lists(
 @given(steps)
 async def test_whatever_happens_in_whatever_order(found):
     """At every moment the kernel's sets and vectors agree about bits; in the end the verdicts are the rules'."""
-    world = World()
+    disk = Disk()
+    world = World(memory=disk)
     for number in (300, 301, 302):
         world.identity(number, "k8s:app=web")
     meant: dict[int, dict[int, str]] = {}  # set -> bit -> selector
@@ -307,11 +353,15 @@ async def test_whatever_happens_in_whatever_order(found):
                 world.kernel.take_sets()
             case ("let go",):
                 world.kernel.let_go()
+            case "disk", full:
+                disk.full = full
         now = {row.bit: row.selector for row in world.db.table(SELECTOR_BITS).all()}
         for row in world.db.table(POLICY_SETS).all():
             meant.setdefault(row.id, {bit: now[bit] for bit in bits_of(row)})
         for number, row in world.kernel.sets.items():
             assert {bit: now[bit] for bit in bits_of(row)} == meant[number], "a bit changed its meaning under a set"
+            assert {bit: disk.kept[bit] for bit in bits_of(row)} == meant[number], "the next agent must know it"
+    disk.full = False
     await world.settle()
     await world.settle()
     for endpoint in world.db.table(ENDPOINTS).all():
