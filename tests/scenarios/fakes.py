@@ -64,6 +64,9 @@ class Plug:
         self._links[endpoint.host_interface] = 40 + self._made
         return self._links[endpoint.host_interface], 2
 
+    def fill(self, endpoint: Endpoint, netns_fd: int) -> None:
+        pass
+
     def remove(self, host_interface: str) -> None:
         self._links.pop(host_interface, None)
 

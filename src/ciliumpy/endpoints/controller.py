@@ -159,15 +159,21 @@ class Endpoints:
     async def _create(self, request: Request, netns_fd: int) -> Endpoint:
         labels = await self._labels_of(request)
         endpoint = self._allocate(request, labels)
+        filled: asyncio.Future[None] | None = None
         try:
             record = self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid)
             ifindex, peer_ifindex = await _whole(self._make, record, netns_fd)
+            # The pod's side takes as long as the datapath's: both at once.
+            filled = asyncio.get_running_loop().run_in_executor(None, self._plug.fill, endpoint, netns_fd)
             endpoint = msgspec.structs.replace(endpoint, ifindex=ifindex, peer_ifindex=peer_ifindex)
             with self._db.write() as txn:
                 self._place(txn, endpoint)
             await self._remember([endpoint.id])
             await self._ready(endpoint)
+            await asyncio.shield(filled)
         except BaseException:
+            if filled is not None:
+                await asyncio.gather(filled, return_exceptions=True)
             await self._destroy(endpoint)
             raise
         return self._table.get(endpoint.id) or endpoint

@@ -27,11 +27,8 @@ class Plug:
         self.gateway = gateway
 
     def create(self, endpoint: Endpoint, netns_fd: int) -> tuple[int, int]:
-        """Make the pair, the node's side down; return (ifindex, the pod's ifindex). CiliumpyError, and nothing is left.
-
-        The pod's side is set up already: without carrier it sends nothing.
-        """
-        made = links.create_veth(
+        """Make the pair, both sides down; return (ifindex, the pod's ifindex). CiliumpyError, and nothing is left."""
+        return links.create_veth(
             endpoint.host_interface,
             netns_fd,
             endpoint.interface,
@@ -39,20 +36,18 @@ class Plug:
             host_mac=endpoint.host_mac,
             peer_mac=endpoint.mac,
         )
-        try:
-            configure_pod(
-                netns_fd,
-                endpoint.interface,
-                endpoint.ipv4 or None,
-                endpoint.ipv6 or None,
-                self.gateway.ipv4 or None,
-                self.gateway.ipv6 or None,
-                self.gateway.mtu,
-            )
-        except BaseException:
-            links.delete(endpoint.host_interface)
-            raise
-        return made
+
+    def fill(self, endpoint: Endpoint, netns_fd: int) -> None:
+        """Give the pod's side its addresses and routes, and bring it up: it has no carrier until the node's side is."""
+        configure_pod(
+            netns_fd,
+            endpoint.interface,
+            endpoint.ipv4 or None,
+            endpoint.ipv6 or None,
+            self.gateway.ipv4 or None,
+            self.gateway.ipv6 or None,
+            self.gateway.mtu,
+        )
 
     def remove(self, host_interface: str) -> None:
         """Remove the pair; one that is gone is no error."""

@@ -35,6 +35,7 @@ class Plug:
         self.links: dict[str, int] = {}
         self.log: list[str] = []
         self.refuse = ""
+        self.refuse_fill = ""
 
     def create(self, endpoint: Endpoint, netns_fd: int) -> tuple[int, int]:
         if self.refuse:
@@ -42,6 +43,11 @@ class Plug:
         self.links[endpoint.host_interface] = 40 + len(self.log)
         self.log.append("create")
         return self.links[endpoint.host_interface], 2
+
+    def fill(self, endpoint: Endpoint, netns_fd: int) -> None:
+        if self.refuse_fill:
+            raise CiliumpyError(self.refuse_fill)
+        self.log.append("fill")
 
     def remove(self, host_interface: str) -> None:
         self.links.pop(host_interface, None)
@@ -131,14 +137,14 @@ async def test_add_returns_a_ready_endpoint(node: Node) -> None:
     assert shown_state(node.db, row) == ("ready", "")
     assert [record.endpoint.id for record in node.records.load()] == [1]
     assert await node.endpoints.add(REQUEST, 0) == row, "asked again: the same"
-    assert node.plug.log == ["create"]
+    assert node.plug.log == ["create", "fill"]
 
 
 async def test_delete_goes_through_the_datapath_first(node: Node) -> None:
     node.pod(labels={"app": "api"})
     await node.endpoints.add(REQUEST, 0)
     assert await node.endpoints.remove("c1", "eth0")
-    assert node.plug.log == ["create", "closed", "remove"]
+    assert node.plug.log == ["create", "fill", "closed", "remove"]
     assert node.records.load() == []
     assert (node.pools["ipv4"].allocated, node.pools["ipv6"].allocated) == (0, 0)
     assert node.db.table(IDENTITY_REQUESTS).all() == []
@@ -171,6 +177,14 @@ async def test_add_undoes_all_when_the_device_cannot_be_made(node: Node) -> None
     node.plug.refuse = "cannot make the veth pair: File exists"
     node.pod(labels={"app": "api"})
     with pytest.raises(CiliumpyError, match="File exists"):
+        await node.endpoints.add(REQUEST, 0)
+    left_nothing(node)
+
+
+async def test_add_undoes_all_when_the_pods_side_cannot_be_filled(node: Node) -> None:
+    node.plug.refuse_fill = "cannot set the route: No route to host"
+    node.pod(labels={"app": "api"})
+    with pytest.raises(CiliumpyError, match="No route to host"):
         await node.endpoints.add(REQUEST, 0)
     left_nothing(node)
 
