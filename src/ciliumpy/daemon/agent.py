@@ -81,6 +81,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     try:
         kernel.start(jobs)
         jobs.start_reporting("store", reflector.run)
+        jobs.start("last-good", reflector.keep)
         jobs.start_reporting("identities", identity.run)
         jobs.start_reporting("enforcement", enforcement.run)
         jobs.start("endpoints", endpoints.run)

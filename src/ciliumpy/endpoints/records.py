@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ciliumpy.endpoints.allocate import MAX_SLOT
+from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.tables.endpoints import Endpoint
 
 if TYPE_CHECKING:
@@ -51,14 +52,18 @@ class Records:
         return sorted(records, key=lambda record: record.endpoint.id)
 
     def save(self, record: Record) -> None:
+        """Write one. CiliumpyError if that cannot be, and the former one stays."""
         path = self._path(record.endpoint.id)
         temporary = path.with_suffix(".tmp")
-        with self._lock:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(msgspec.json.encode(record))
-            temporary.replace(path)
+        try:
+            with self._lock:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(msgspec.json.encode(record))
+                temporary.replace(path)
+        except OSError as error:
+            raise CiliumpyError(f"cannot write the endpoint record {path}: {error.strerror}") from error
 
     def save_all(self, records: Iterable[Record]) -> None:
         for record in records:

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from ciliumpy.tables.source import Problem
 
 SLICE_S = 0.0025  # of judging or writing; as much again goes into reading
+AGAIN_S = 1.0  # from one attempt to remember to the next
 SAVE_AT = 500  # objects, while the store is read for the first time
 
 _log = logging.getLogger(__name__)
 
 
 class Reflector:
-    """Start `run` as a job.
+    """Start `run` and `keep` as jobs.
 
     `synced` is set when the tables hold what the store holds; `ready` then too, or before, while the store cannot be
     read, when they hold what it held when it last could.
@@ -44,9 +45,22 @@ class Reflector:
         self._catalog = Catalog(last_good, cluster)
         self._remember: dict[Key, tuple[str, bytes] | None] = {}
         self._memory_fault = ""
+        self._saving = asyncio.Lock()
+        self._unsaved = asyncio.Event()
+        self._job: Job | None = None
+
+    async def keep(self) -> None:
+        """Job: remember what the disk had no room for as soon as it has, also if nothing changes any more."""
+        while True:
+            await self._unsaved.wait()
+            await asyncio.sleep(AGAIN_S)
+            await self._save()
+            if self._job is not None:
+                self._report(self._job)
 
     async def run(self, job: Job) -> None:
         """Follow the store for ever."""
+        self._job = job
         seen: set[str] = set()
         complete = False
         async for batch in self._store.watch():
@@ -127,13 +141,14 @@ class Reflector:
             await self._in_memory(self._last_good.keep_only, self._catalog.keys)
 
     async def _save(self) -> None:
-        if not self._remember:
-            return
-        pending, self._remember = self._remember, {}
-        objects = [(key, *saved) for key, saved in pending.items() if saved is not None]
-        forgotten = [key for key, saved in pending.items() if saved is None]
-        if not await self._in_memory(self._last_good.save, objects, forgotten):
-            self._remember = pending | self._remember
+        async with self._saving:  # or an older version could be written last
+            if not self._remember and not self._memory_fault:
+                return
+            pending, self._remember = self._remember, {}
+            objects = [(key, *saved) for key, saved in pending.items() if saved is not None]
+            forgotten = [key for key, saved in pending.items() if saved is None]
+            if not await self._in_memory(self._last_good.save, objects, forgotten):
+                self._remember = pending | self._remember
 
     async def _in_memory(self, change: Callable[..., None], *arguments: Any) -> bool:
         """Change the last good versions in a thread. A disk that is full must not keep policies from taking effect."""
@@ -141,8 +156,10 @@ class Reflector:
             await asyncio.to_thread(change, *arguments)
         except CiliumpyError as error:
             self._memory_fault = error.message
+            self._unsaved.set()
             return False
         self._memory_fault = ""
+        self._unsaved.clear()
         return True
 
     def _report(self, job: Job) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from ciliumpy.endpoints.records import Record, Records
+from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.tables.endpoints import Endpoint
 
 
@@ -75,4 +76,13 @@ def test_damaged_record_is_set_aside(tmp_path: Path, caplog) -> None:
     assert records.load() == [make(3)]
     assert "4.json is damaged" in caplog.text
     assert (tmp_path / "4.damaged").exists()
+    assert records.load() == [make(3)]
+
+
+def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.save(make(3))
+    (tmp_path / "3.tmp").mkdir()
+    with pytest.raises(CiliumpyError, match=r"cannot write the endpoint record .*/3.json: "):
+        records.save(make(3))
     assert records.load() == [make(3)]

@@ -146,6 +146,7 @@ async def agent(root: Path, state: Path, *, synced: bool = True) -> AsyncIterato
     running = Agent(root, state)
     jobs = JobGroup("", running.health, SystemClock())
     jobs.start_reporting("store", running.reflector.run)
+    jobs.start("last-good", running.reflector.keep)
     try:
         if synced:
             async with asyncio.timeout(WITHIN_S):

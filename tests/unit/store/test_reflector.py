@@ -103,7 +103,7 @@ async def test_a_file_whose_name_is_no_text_is_refused_by_a_name_that_can_be_sai
         path.rename(root / "a.yaml")
         expected = ([], {"a": False}) if content == GOOD else ([f"{root}/a.yaml"], {})
         await running.until(lambda: ([p.origin for p in running.errors()], running.names()) == expected)
-        assert [job.restarts for job in running.health.all()] == [0]
+        assert {job.restarts for job in running.health.all()} == {0}
 
 
 async def test_a_field_is_named_by_line(root: Path, state: Path) -> None:
@@ -274,7 +274,6 @@ async def test_a_full_disk_keeps_no_policy_from_taking_effect(
         await running.until(lambda: running.names() == {"a": False})
         await running.until(lambda: running.health.get("store").message == "cannot remember good versions: disk full")
         monkeypatch.undo()
-        write(root / "b.yaml", policy("b"))
         await running.until(lambda: running.health.get("store").state == "ok")
         assert running.last_good.get(Key("CiliumNetworkPolicy", "shop", "a")) is not None
 
