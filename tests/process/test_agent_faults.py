@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
 import pytest
 
-from ciliumpy.net import addresses, links, netns, routes
+from ciliumpy.net import addresses, libc, links, netns, routes
 
 from .agent_node import AgentNode
 from .test_agent import passes, policy
@@ -45,7 +46,10 @@ def test_a_full_policy_map_is_refused_and_never_open(make_node) -> None:
         # An endpoint whose first policy does not fit is not plugged in at all.
         node.apply("wide-d", wide("wide-d", "d", range(1, 40)))
         node.delete("wide")
-        node.until(lambda: not any("wide" in str(p) for p in node.get("/v1/status")["problems"]) or True)
+        devices = node.devices()
+        with pytest.raises(AssertionError, match="not ready after 10 s: map cp_class_v1 is full"):
+            node.add("d")
+        assert node.devices() == devices
         assert a.can_connect(b.addresses[0], 8080)
     node.delete("wide-d")
     node.until(lambda: node.health() == "ok", 10.0)
@@ -77,6 +81,27 @@ def test_a_store_that_is_gone_changes_nothing(node: AgentNode, how: str) -> None
         node.until(lambda: node.health() == "ok", 15.0)
         assert passes(alive)
         assert not c.can_connect(b.addresses[0], 8080, 0.2)
+
+
+def test_a_store_that_is_read_only_is_said_and_read(node: AgentNode) -> None:
+    a, b, c = node.add("a"), node.add("b"), node.add("c")
+    libc.mount(str(node.store), str(node.store), flags=libc.MS_BIND)
+    try:
+        libc.mount("none", str(node.store), flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
+        status = node.get("/v1/status")
+        assert status["state"] == "degraded"
+        assert [p["origin"] for p in status["problems"]] == [str(node.store)]
+        assert "cannot be written" in status["problems"][0]["message"]
+        with b.listen(8080):
+            assert a.can_connect(b.addresses[0], 8080)
+            libc.mount("none", str(node.store), flags=libc.MS_BIND | libc.MS_REMOUNT)
+            (node.store / "policy.yaml").write_text(json.dumps(policy("b-from-a", "b", peer="a")))
+            libc.mount("none", str(node.store), flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
+            node.until(lambda: node.policy_in_force("b"))
+            assert not c.can_connect(b.addresses[0], 8080, 0.2)
+    finally:
+        libc.umount(str(node.store), libc.MNT_DETACH)
+    node.until(lambda: node.health() == "ok")
 
 
 def test_without_its_pins_a_pod_is_closed(node: AgentNode) -> None:

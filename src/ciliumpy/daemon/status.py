@@ -126,6 +126,9 @@ class Status:
 
     def _problems(self) -> Iterator[Object]:
         db = self._parts.db
+        path = self._parts.loaded.value.store.path
+        if self._parts.reflector.state.state == "ok" and not os.access(path, os.W_OK):
+            yield _error("", "cannot be written: what this node allocates from now on, nobody else learns", path)
         for row in db.table(PROBLEMS).all():
             yield {
                 "severity": row.severity,

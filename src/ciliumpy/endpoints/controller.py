@@ -13,7 +13,7 @@ import msgspec
 
 from ciliumpy.endpoints import allocate
 from ciliumpy.endpoints.records import Record, Records
-from ciliumpy.endpoints.state import RESTORING, WAITING_FOR_IDENTITY
+from ciliumpy.endpoints.state import RESTORING, WAITING_FOR_IDENTITY, shown_state
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.labels import pod_labels
 from ciliumpy.state.observer import wait_any
@@ -343,7 +343,8 @@ class Endpoints:
         row = self._table.get(number)
         if row is None or not row.identity:
             return "its labels have no identity yet (is the store reachable?)"
-        return "its policy or its addresses are not in the datapath"
+        _, error = shown_state(self._db, row)
+        return error or "its policy or its addresses are not in the datapath"
 
     def _find(self, container_id: str, interface: str) -> Endpoint | None:
         return next(iter(self._table.by("container", (container_id, interface))), None)
