@@ -100,4 +100,4 @@ def choose_cidr(pool: str, mask: int, taken: Collection[str]) -> str:
             f"no /{mask} is left in the cluster's pool {pool} for this node",
             "delete nodes that are gone (`ciliumpy node delete`), or widen ipam.clusterPodCIDRs",
         )
-    return f"{ipaddress.ip_address(candidate)}/{mask}"
+    return f"{network[candidate - base]}/{mask}"

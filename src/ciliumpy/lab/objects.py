@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab import manifests
-from ciliumpy.model.documents import Document, DocumentError, parse
+from ciliumpy.model.documents import MOST_BYTES, Document, DocumentError, parse
 from ciliumpy.model.errors import FieldError, path_text
 from ciliumpy.store.decode import decode
 from ciliumpy.store.directory.store import DirectoryStore
@@ -67,17 +67,23 @@ def read(source: str) -> list[Manifest]:
 
 def _texts(source: str) -> Iterator[tuple[str, bytes]]:
     if source == "-":
-        yield "standard input", sys.stdin.buffer.read()
+        yield "standard input", sys.stdin.buffer.read(MOST_BYTES + 1)
         return
     path = Path(source)
     try:
         if path.is_dir():
             for each in sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES):
-                yield str(each), each.read_bytes()
+                yield str(each), _some(each)
         else:
-            yield source, path.read_bytes()
+            yield source, _some(path)
     except OSError as error:
         raise CiliumpyError(f"cannot read {error.filename}: {error.strerror}", exit_code=2) from error
+
+
+def _some(path: Path) -> bytes:
+    """As much as a document may have, and a byte more: a device has no end."""
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 def _flat(documents: Sequence[Document]) -> Iterator[Document]:

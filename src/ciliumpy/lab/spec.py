@@ -12,7 +12,7 @@ import msgspec
 
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab.place import DEFAULT_NAME, check_name
-from ciliumpy.model.documents import DocumentError, parse
+from ciliumpy.model.documents import MOST_BYTES, DocumentError, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WORLD_ADDRESSES = ("192.0.2.10", "2001:db8::10")  # RFC 5737, RFC 3849
 _FIRST_NODE = 11
 _MOST_NODES = 50
+_LEAST_MTU, _MOST_MTU = 1330, 65535  # 1280, which IPv6 wants of a pod's device, and 50 of the tunnel's headers
 
 
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +61,8 @@ def load(path: Path | None, name: str | None) -> LabSpec:
     value: Any = {}
     if path is not None:
         try:
-            documents = parse(path.read_bytes())
+            with path.open("rb") as file:
+                documents = parse(file.read(MOST_BYTES + 1))
         except OSError as error:
             raise CiliumpyError(f"cannot read {path}: {error.strerror}", exit_code=2) from error
         except DocumentError as error:
@@ -90,6 +92,9 @@ def _checked(spec: LabSpec, where: str) -> LabSpec:
     names = [check_name(n.name, "node") for n in spec.nodes]
     if not 1 <= len(names) <= _MOST_NODES or len(set(names)) < len(names):
         raise CiliumpyError(f"{where}: nodes must be 1 to {_MOST_NODES} of different names", exit_code=2)
+    if not _LEAST_MTU <= spec.mtu <= _MOST_MTU:
+        raise CiliumpyError(f"{where}: mtu must be {_LEAST_MTU} to {_MOST_MTU}, not {spec.mtu}", exit_code=2)
+    taken = [(f"the world's address {address}", ipaddress.ip_network(address)) for address in WORLD_ADDRESSES]
     for field, texts in (("wire", spec.wire), ("podCIDRs", spec.pod_cidrs)):
         for version, text in zip((4, 6), texts, strict=True):
             try:
@@ -98,6 +103,12 @@ def _checked(spec: LabSpec, where: str) -> LabSpec:
                 raise CiliumpyError(f"{where}: {field}: {error}", exit_code=2) from error
             if network.version != version or network.num_addresses < 2 * _MOST_NODES:
                 raise CiliumpyError(f"{where}: {field}: {text} must be a larger IPv{version} network", exit_code=2)
+            if network.is_multicast or network.is_loopback or network.is_link_local or not network.prefixlen:
+                raise CiliumpyError(f"{where}: {field}: {text} has no addresses for nodes and pods", exit_code=2)
+            for what, other in taken:
+                if other.version == version and network.overlaps(other):
+                    raise CiliumpyError(f"{where}: {field}: {text} overlaps with {what}", exit_code=2)
+            taken.append((f"{field} {text}", network))
     return spec
 
 

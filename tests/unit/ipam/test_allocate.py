@@ -56,6 +56,10 @@ def test_cidr_of_another_size_is_avoided() -> None:
     assert choose_cidr("10.244.0.0/16", 24, ["10.244.0.0/22", "10.244.4.128/25"]) == "10.244.5.0/24"
 
 
+def test_cidrs_of_a_low_ipv6_prefix_are_ipv6() -> None:
+    assert choose_cidr("::/32", 64, ["::/64"]) == "0:0:0:1::/64"
+
+
 def test_no_cidr_left() -> None:
     with pytest.raises(CiliumpyError, match="no /25 is left"):
         choose_cidr("10.0.0.0/24", 25, ["10.0.0.0/25", "10.0.0.128/25"])

@@ -156,6 +156,14 @@ def test_a_lab_file(tmp_path):
         ("wire: [nope, 'fd00::/64']", "wire"),
         ("[]", "must hold one lab"),
         ("mtu: many", "mtu"),
+        ("mtu: -5", "mtu must be 1330 to 65535, not -5"),
+        ("mtu: 1329", "mtu must be"),
+        ("wire: [10.244.0.0/24, 'fd01::/64']", "podCIDRs: 10.244.0.0/16 overlaps with wire 10.244.0.0/24"),
+        ("podCIDRs: [192.0.2.0/24, 'fd01::/48']", "overlaps with the world's address 192.0.2.10"),
+        ("podCIDRs: [0.0.0.0/0, '::/0']", "has no addresses for nodes and pods"),
+        ("wire: [224.0.0.0/24, 'fd00::/64']", "has no addresses"),
+        ("wire: [127.0.0.0/24, 'fd00::/64']", "has no addresses"),
+        ("wire: [10.0.0.0/24, 'fe80::/64']", "has no addresses"),
     ],
 )
 def test_a_lab_file_with_a_fault(tmp_path, text, said):

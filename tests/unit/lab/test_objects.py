@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab import objects
 
 if TYPE_CHECKING:
@@ -24,3 +27,8 @@ def test_a_notice_names_the_field_and_then_says_what_of_it(tmp_path: Path) -> No
     (tmp_path / "policy.yaml").write_text(POLICY)
     (found,) = objects.read(str(tmp_path / "policy.yaml"))
     assert found.notices[0].startswith("spec.nodeSelector: has no effect")
+
+
+def test_a_device_has_no_end_and_is_refused() -> None:
+    with pytest.raises(CiliumpyError, match="/dev/zero:0: is larger than 1 MiB"):
+        objects.read("/dev/zero")
