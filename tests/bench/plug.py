@@ -14,7 +14,7 @@ from pathlib import Path
 from ciliumpy.cni import agent
 from ciliumpy.cni.protocol import Request
 from ciliumpy.net import netns
-from tests.bench.lab import BenchLab, pod
+from tests.bench.lab import BenchLab, pod, wait_for
 
 AT_ONCE = 8
 
@@ -28,9 +28,20 @@ class Plugs:
         self._socket = str(lab.run / "n1" / "cni.sock")
         self._count = 0
 
-    def by_plugin(self, name: str) -> float:
-        """Plug one pod in as a runtime does; return the plugin's seconds, start to end."""
-        request = self._requests([name])[0]
+    def by_plugin(self, names: list[str]) -> list[float]:
+        """Plug pods in as a runtime does, one after another; return the plugin's seconds, start to end.
+
+        The agent knows them by then, as it does when a kubelet gets to that: scheduling comes long before.
+        """
+        requests = self._requests(names)
+        wait_for("the agent knows the pods", lambda: set(names) <= self._known())
+        return [self._by_plugin(request) for request in requests]
+
+    def _known(self) -> set[str]:
+        rows = json.loads(self._lab.cli("statedb", "dump", "pods", "--lab", self._lab.name, "-o", "json"))["items"]
+        return {row["row"]["name"] for row in rows}
+
+    def _by_plugin(self, request: Request) -> float:
         config = {"cniVersion": "1.1.0", "name": "bench", "type": "ciliumpy-cni", "agentSocket": self._socket}
         environment = {
             **os.environ,
@@ -39,7 +50,7 @@ class Plugs:
             "CNI_NETNS": request.netns,
             "CNI_IFNAME": request.ifname,
             "CNI_PATH": "/nonexistent",
-            "CNI_ARGS": f"K8S_POD_NAMESPACE=bench;K8S_POD_NAME={name}",
+            "CNI_ARGS": f"K8S_POD_NAMESPACE=bench;K8S_POD_NAME={request.pod_name}",
         }
         command = [sys.executable, "-P", "-m", "ciliumpy.cni"]
         before = time.perf_counter()
