@@ -11,6 +11,7 @@ from ciliumpy.flows.l4 import l4_words
 from ciliumpy.flows.monitor_text import TYPES
 from ciliumpy.flows.source_files import source_file
 from ciliumpy.model.drop_reasons import drop_text
+from ciliumpy.model.trace_points import TRACE_POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-POINTS = {0: "to-endpoint", 1: "to-proxy", 2: "to-host", 3: "to-stack", 4: "to-overlay", 11: "to-network"}
+POINTS = dict(enumerate(TRACE_POINTS))
 STATES = {0: "new", 1: "established", 2: "reply", 3: "related"}
 MATCHES = ("none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only")
 DIRECTIONS = {1: "ingress", 2: "egress"}

@@ -14,6 +14,7 @@ from ciliumpy.flows.jsonpb import to_json
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.drop_reasons import drop_text
 from ciliumpy.model.identity import Reserved
+from ciliumpy.model.trace_points import TRACE_POINTS
 from ciliumpy.proto import event_pb2, flow_pb2, relay_pb2
 
 if TYPE_CHECKING:
@@ -27,22 +28,6 @@ FORMATS = ("compact", "dict", "json", "jsonpb", "table")
 GAP = 3
 
 IDENTITY_NAMES = {int(identity): identity.label for identity in Reserved}
-TRACE_NAMES = (
-    "to-endpoint",
-    "to-proxy",
-    "to-host",
-    "to-stack",
-    "to-overlay",
-    "from-endpoint",
-    "from-proxy",
-    "from-host",
-    "from-stack",
-    "from-overlay",
-    "from-network",
-    "to-network",
-    "from-crypto",
-    "to-crypto",
-)
 MATCH_NAMES = ("none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only")
 SOCK_NAMES = {1: "pre-xlate-fwd", 2: "post-xlate-fwd", 3: "pre-xlate-rev", 4: "post-xlate-rev"}
 DROP, CAPTURE, TRACE, POLICY_VERDICT, SOCK, L7 = 1, 3, 4, 5, 7, 129
@@ -229,7 +214,7 @@ def type_text(flow: flow_pb2.Flow) -> str:
         source = f" {flow.l7.dns.observation_source}" if record == "dns" and flow.l7.dns.observation_source else ""
         return f"{record}-{name}{source}"
     if kind == TRACE:
-        return TRACE_NAMES[sub_type] if 0 <= sub_type < len(TRACE_NAMES) else str(sub_type)
+        return TRACE_POINTS[sub_type] if 0 <= sub_type < len(TRACE_POINTS) else str(sub_type)
     if kind == DROP:
         return drop_text(sub_type)
     if kind == POLICY_VERDICT:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.trace_points import TRACE_POINTS
 
 if TYPE_CHECKING:
     from ciliumpy.proto.flow_pb2 import FlowFilter
@@ -54,22 +55,6 @@ EVENT_TYPES = {
     "l7": 129,
     "agent": 130,
 }
-TRACE_SUB_TYPES = (
-    "to-endpoint",
-    "to-proxy",
-    "to-host",
-    "to-stack",
-    "to-overlay",
-    "from-endpoint",
-    "from-proxy",
-    "from-host",
-    "from-stack",
-    "from-overlay",
-    "from-network",
-    "to-network",
-    "from-crypto",
-    "to-crypto",
-)
 
 Flags = Mapping[str, Sequence[Any]]
 
@@ -156,10 +141,10 @@ def _event_type(text: str) -> Any:
         return EventTypeFilter(type=number)
     if sub.isdecimal():
         return EventTypeFilter(type=number, match_sub_type=True, sub_type=int(sub))
-    if number == EVENT_TYPES["trace"] and sub in TRACE_SUB_TYPES:
-        return EventTypeFilter(type=number, match_sub_type=True, sub_type=TRACE_SUB_TYPES.index(sub))
+    if number == EVENT_TYPES["trace"] and sub in TRACE_POINTS:
+        return EventTypeFilter(type=number, match_sub_type=True, sub_type=TRACE_POINTS.index(sub))
     raise refuse(
-        f'unknown event sub-type "{sub}" of {name}', f"trace has {', '.join(TRACE_SUB_TYPES)}; others have numbers"
+        f'unknown event sub-type "{sub}" of {name}', f"trace has {', '.join(TRACE_POINTS)}; others have numbers"
     )
 
 
