@@ -74,7 +74,7 @@ def test_what_changed_while_the_agent_was_down_holds_after_its_start(node: Agent
         assert not passes(revoked)
         assert not a.can_connect(b.addresses[0], 8080, 0.2)
     node.until(lambda: len(node.get("/v1/endpoints")["items"]) == 2)
-    assert list(queue.iterdir()) == []
+    node.until(lambda: list(queue.iterdir()) == [])
     assert len([d for d in node.devices() if d.startswith("lxc")]) == 2
     assert len([p for p in (node.bpffs / "links").iterdir() if p.name.startswith("pod-")]) == 2
     with node.map("cp_local_v1") as map_:

@@ -124,7 +124,7 @@ def test_pods_wait_for_an_agent_that_is_down(lab):
     lab.lab("delete", "pod", "late")
     assert list((lab.path / "n2/cni-deletes").iterdir())
     lab.lab("start", "n2")
-    assert not list((lab.path / "n2/cni-deletes").iterdir())
+    eventually(lambda: not list((lab.path / "n2/cni-deletes").iterdir()))
     endpoints = ("endpoint", "list", "--lab", lab.name, "--node", "n2", "-o", "jsonpath={.items[*].pod}")
     assert lab.run(*endpoints).stdout.strip() == ""
 

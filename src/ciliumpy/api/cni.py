@@ -24,7 +24,7 @@ from ciliumpy.model.errors import FieldError
 from ciliumpy.store.kinds import key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ciliumpy.endpoints.controller import Endpoints
@@ -69,11 +69,12 @@ class CniServer:
 
     async def run(self, listening: Callable[[], None] = lambda: None) -> None:
         """Job: accept until cancelled; requests under way are cancelled, and undone, then as well."""
-        await self._work_off_queue()
         loop = asyncio.get_running_loop()
         with listener(self._path) as own:
             async with asyncio.TaskGroup() as requests:
                 listening()
+                # Beside the others: hundreds of deletions take longer than a start may.
+                requests.create_task(self._work_off_queue())
                 while True:
                     connection, _ = await loop.sock_accept(own)
                     requests.create_task(self._serve(connection))
@@ -131,16 +132,32 @@ class CniServer:
         return result_of(endpoint, self._gateway, message.netns)
 
     async def _work_off_queue(self) -> None:
-        for path in sorted((self._path.parent / QUEUE).glob("*.json")):
+        for path, message in _queued(self._path.parent / QUEUE):
             try:
-                message = msgspec.json.decode(path.read_bytes(), type=Message)
                 await self._endpoints.remove(message.container_id, message.ifname)
-            except (OSError, msgspec.DecodeError) as error:
-                _log.warning("queued deletion %s cannot be read and is dropped: %s", path, error)
             except CiliumpyError as error:
                 _log.warning("queued deletion %s: %s", path, error)
-                continue
-            path.unlink(missing_ok=True)
+            except Exception:  # noqa: BLE001 - one that fails must not end the server
+                _log.exception("queued deletion %s failed", path)
+            else:
+                _forget(path)
+
+
+def _queued(folder: Path) -> Iterator[tuple[Path, Message]]:
+    """Read what the plugin left; what cannot be read is forgotten."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            yield path, msgspec.json.decode(path.read_bytes(), type=Message)
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("queued deletion %s cannot be read and is dropped: %s", path, error)
+            _forget(path)
+
+
+def _forget(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        _log.warning("queued deletion %s cannot be removed: %s", path, error.strerror)
 
 
 def _name_fault(message: Message) -> str:

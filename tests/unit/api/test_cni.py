@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deletions that waited for the agent: worked off beside what comes in, whatever is among them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from ciliumpy.api.cni import QUEUE, CniServer
+from ciliumpy.endpoints.plug import Gateway
+from ciliumpy.kit.errors import CiliumpyError
+
+
+class Endpoints:
+    """Removes when it is let."""
+
+    def __init__(self) -> None:
+        self.let = asyncio.Event()
+        self.last = asyncio.Event()
+        self.removed: list[str] = []
+
+    async def remove(self, container_id: str, _interface: str) -> bool:
+        if container_id == "now":
+            return False
+        await self.let.wait()
+        if container_id == "busy":
+            raise CiliumpyError("try again")
+        if container_id == "defect":
+            raise KeyError(container_id)
+        self.removed.append(container_id)
+        if container_id == "two":
+            self.last.set()
+        return True
+
+
+@pytest.fixture
+async def endpoints(tmp_path: Path) -> AsyncIterator[Endpoints]:
+    """A server that listens, with a queue that stands still."""
+    queue = tmp_path / QUEUE
+    queue.mkdir()
+    for number, name in enumerate(("busy", "defect", "one", "two")):
+        (queue / f"{number}.json").write_text(json.dumps({"command": "DEL", "containerID": name, "ifname": "eth0"}))
+    (queue / "4.json").write_text("{")
+    (queue / "5.json").mkdir()
+    made, listening = Endpoints(), asyncio.Event()
+    server = CniServer(made, Gateway("", "", 1450), tmp_path / "cni.sock")  # type: ignore[arg-type]
+    task = asyncio.get_running_loop().create_task(server.run(listening.set))
+    async with asyncio.timeout(5):
+        await listening.wait()
+    yield made
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def ask(path: Path, container: str) -> object:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(json.dumps({"command": "DEL", "containerID": container, "ifname": "eth0"}).encode() + b"\n")
+    answer = json.loads(await reader.readline())
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_a_long_queue_keeps_nobody_waiting(endpoints: Endpoints, tmp_path: Path) -> None:
+    async with asyncio.timeout(5):
+        assert await ask(tmp_path / "cni.sock", "now") == {"result": {}}
+    assert endpoints.removed == []
+
+
+async def test_what_cannot_be_deleted_stays_and_stops_nothing(endpoints: Endpoints, tmp_path: Path) -> None:
+    endpoints.let.set()
+    async with asyncio.timeout(5):
+        await endpoints.last.wait()
+        assert await ask(tmp_path / "cni.sock", "now") == {"result": {}}
+    assert endpoints.removed == ["one", "two"]
+    assert sorted(path.name for path in (tmp_path / QUEUE).iterdir()) == ["0.json", "1.json", "5.json"]
