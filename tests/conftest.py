@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every test shares: root tests are skipped by name without root or BPF."""
+"""What every test shares: root tests are skipped by name without root or BPF, and whoever ends the run cleans up."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import pytest
 # A shell's background job ignores interrupts and hands that on: what the tests start must not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# A run that is told to end, or loses its terminal, cleans up as one that is interrupted does.
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
