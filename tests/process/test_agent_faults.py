@@ -183,7 +183,11 @@ def test_what_the_node_changes_is_decided_anew(node: AgentNode) -> None:
             last, now = now, epoch()
         return now
 
-    before = settled()
-    netns.run_in(node.place.fd, links.set_mtu, a.result["interfaces"][0]["name"], 1400)
+    def unmoved_by(mtu: int) -> bool:
+        before = settled()
+        netns.run_in(node.place.fd, links.set_mtu, a.result["interfaces"][0]["name"], mtu)
+        return settled() == before
+
+    # The kernel may have something of its own to tell in between: then once more.
+    assert any(unmoved_by(mtu) for mtu in (1400, 1399, 1398)), "a pod's device is our own doing"
     assert a.ping("10.244.0.1")
-    assert settled() == before, "a pod's device is our own doing"
