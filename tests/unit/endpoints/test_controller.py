@@ -257,11 +257,12 @@ async def test_two_requests_for_one_container_do_not_run_at_once(node: Node) -> 
 
 
 async def test_restart_keeps_what_is_intact_and_drops_the_rest(node: Node, tmp_path: Path) -> None:
-    for name in ("api", "db"):
+    for name in ("api", "db", "web"):
         node.pod(labels={"app": name}, name=name)
         await node.endpoints.add(REQUEST._replace(container_id=name, pod=name), 0)
-    kept, lost = node.db.table(ENDPOINTS).all()
+    kept, lost, another = node.db.table(ENDPOINTS).all()
     node.plug.links.pop(lost.host_interface)
+    node.plug.links[another.host_interface] += 100  # a device of that name, but not the one it was given
     later = Node(tmp_path, node.plug)
     assert await later.endpoints.restore() == 1
     row = later.db.table(ENDPOINTS).get(kept.id)

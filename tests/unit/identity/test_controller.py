@@ -140,9 +140,11 @@ async def test_an_identity_in_use_that_is_deleted_comes_back_with_its_number(sto
         agent.read_store()
         assert agent.number("k8s:app=web") == number
         agent.ask("k8s:app=next")
-        await agent.numbered("k8s:app=next")
+        assert await agent.numbered("k8s:app=next") != number
     with store.transaction() as txn:
-        assert ("", str(number)) in txn.names("CiliumIdentity")
+        stored = txn.get("CiliumIdentity", str(number))
+    assert stored is not None
+    assert stored.document["security-labels"] == {"k8s:app": "web"}
 
 
 async def test_an_identity_that_nobody_asks_for_goes_with_its_object(store):

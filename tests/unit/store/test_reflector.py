@@ -115,6 +115,17 @@ async def test_a_field_is_named_by_line(root: Path, state: Path) -> None:
         assert "70000" in problem.message
 
 
+async def test_of_good_versions_the_last_is_remembered(root: Path, state: Path) -> None:
+    path = root / "a.yaml"
+    path.write_text(GOOD)
+    async with agent(root, state) as running:
+        path.write_text(GOOD.replace("8080", "8081"))
+        await running.until(lambda: "8081" in str(running.last_good.get(Key("CiliumNetworkPolicy", "shop", "a"))))
+    path.write_text("{")
+    async with agent(root, state) as running:
+        assert [p.rules[0].ports[0].first for p in running.policies.all()] == [8081]
+
+
 async def test_one_bad_document_spares_the_others(root: Path, state: Path) -> None:
     path = root / "all.yaml"
     write(path, policy("a"), policy("b"), policy("c"))
