@@ -6,8 +6,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from ciliumpy.model.errors import FieldError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from ciliumpy.model.errors import Path
 
 NAMESPACE = "io.kubernetes.pod.namespace"
 NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
@@ -41,6 +45,12 @@ _DROP = (
 )
 
 
+# What the API server takes (Kubernetes, "Labels and Selectors: Syntax and character set").
+_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_PREFIX = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_LONGEST_PREFIX = 253
+
+
 class Label(NamedTuple):
     source: str
     key: str
@@ -48,6 +58,16 @@ class Label(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source}:{self.key}={self.value}" if self.value else f"{self.source}:{self.key}"
+
+
+def check(labels: Mapping[str, str], path: Path) -> None:
+    """Raise FieldError for a label that no API server takes: a key with `=` in it would read as another's value."""
+    for key, value in labels.items():
+        prefix, slash, name = key.rpartition("/")
+        if not _NAME.fullmatch(name) or (slash and (len(prefix) > _LONGEST_PREFIX or not _PREFIX.fullmatch(prefix))):
+            raise FieldError((*path, key), "is no label: [domain/]name, at most 63 letters, digits, '-', '_' and '.'")
+        if value and not _NAME.fullmatch(value):
+            raise FieldError((*path, key), f"{value[:80]!r} is no value: at most 63 letters, digits, '-', '_' and '.'")
 
 
 def parse(text: str) -> Label:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ciliumpy.model.cnp import decode_policy
 from ciliumpy.model.errors import FieldError, Path, path_text
 from ciliumpy.model.fields import Fields, as_text
+from ciliumpy.model.labels import check as check_labels
 from ciliumpy.model.labels import parse, texts
 from ciliumpy.store.kinds import KINDS
 from ciliumpy.tables import source
@@ -202,7 +203,10 @@ _DECODERS: Mapping[str, Callable[[Key, dict[str, Any], str], Decoded]] = {
 
 
 def _labels(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return _texts(document["metadata"].get("labels"), ("metadata", "labels"))
+    path = ("metadata", "labels")
+    labels = _texts(document["metadata"].get("labels"), path)
+    check_labels(dict(labels), path)
+    return labels
 
 
 def _texts(value: Any, path: Path) -> tuple[tuple[str, str], ...]:
