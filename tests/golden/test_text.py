@@ -18,6 +18,7 @@ from ciliumpy.cli.__main__ import main
 from tests.golden.agents import Lab, lab
 
 FILES = sorted((Path(__file__).parent / "cli").glob("*.txt"))
+FITS_120 = {"endpoint", "ip"}
 FITS_80 = {"status", "identity", "policy", "node", "statedb", "errors"}
 
 
@@ -42,9 +43,10 @@ def test_session(file: Path, running: Lab, monkeypatch: pytest.MonkeyPatch, caps
     assert got == wanted
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.stem in FITS_80], ids=lambda file: file.stem)
-def test_default_text_fits_80_columns(file: Path) -> None:
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem in FITS_80 | FITS_120], ids=lambda file: file.stem)
+def test_default_text_fits(file: Path) -> None:
+    columns = 80 if file.stem in FITS_80 else 120
     for session in file.read_text().split("\n$ "):
         command, _, printed = session.partition("\n")
         if "-o" not in command and "statedb dump" not in command:  # a table's columns are what they are
-            assert [line for line in printed.splitlines() if len(line) > 80] == [], command
+            assert [line for line in printed.splitlines() if len(line) > columns] == [], command

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from ciliumpy.cli.app import root
+from ciliumpy.cli.app import in_order, root
 from ciliumpy.cli.terminal import hint_text, printable
 from ciliumpy.kit.errors import CiliumpyError
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(args: list[str]) -> int:
     try:
         group = root()
-        with group.make_context("ciliumpy", args) as ctx:
+        with group.make_context("ciliumpy", in_order(args)) as ctx:
             group.invoke(ctx)
     except typer.Exit as exit_:
         return exit_.exit_code

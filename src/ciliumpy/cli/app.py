@@ -9,7 +9,7 @@ table alone, so that it imports nothing. Every `list` is also `ls`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 import typer.core
 import typer.main
+
+from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
@@ -30,10 +32,12 @@ class Verb(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A noun: its verbs by name."""
+    """A noun: its verbs by name. `default` is the verb that is meant where none is said, `assign` by KEY=VALUE."""
 
     help: str
     verbs: Mapping[str, Verb | Group]
+    default: str = ""
+    assign: str = ""
 
 
 BPF = {
@@ -124,6 +128,7 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
 }
 
 ALIASES = {"ls": "list"}
+EVERYWHERE = ("--lab", "--node", "--output", "-o")  # flags that may also stand before the verb
 
 
 class LazyGroup(typer.core.TyperGroup):
@@ -167,6 +172,33 @@ class LazyGroup(typer.core.TyperGroup):
                 formatter.write_dl([(name.ljust(width), entry.help) for name, entry in entries.items()])
 
 
+def in_order(args: Sequence[str]) -> list[str]:
+    """Return the arguments with the flags of EVERYWHERE that stand before the verb put behind it.
+
+    Where the words name a group and no verb, its default is put in. CiliumpyError (2) if a flag's value is missing.
+    """
+    rest, path, flags = list(args), list[str](), list[str]()
+    entry: Verb | Group = Group("", {name: entry for verbs in ROOT.values() for name, entry in verbs.items()})
+    while rest and isinstance(entry, Group):
+        word = rest[0]
+        if word in EVERYWHERE:
+            if len(rest) == 1:
+                raise CiliumpyError(f"{word} wants a value", "`ciliumpy --help` tells more", 2)
+            flags += rest[:2]
+            del rest[:2]
+        elif word.startswith(tuple(f"{flag}=" for flag in EVERYWHERE)) or (word[:2] == "-o" and len(word) > 2):
+            flags.append(rest.pop(0))
+        elif word in entry.verbs or ALIASES.get(word) in entry.verbs:
+            entry = entry.verbs.get(word) or entry.verbs[ALIASES[word]]
+            path.append(rest.pop(0))
+        else:
+            break
+    if isinstance(entry, Group):
+        meant = entry.default if not rest else entry.assign if "=" in rest[0] else ""
+        return [*path, meant, *flags, *rest] if meant else [*path, *rest]
+    return [*path, *flags, *rest]
+
+
 def load(name: str, verb: Verb) -> Command:
     """Import a verb's module and make its command."""
     module = import_module(verb.module)
@@ -180,5 +212,8 @@ def root() -> LazyGroup:
     """Return the command tree; nothing but this module is loaded for it."""
     group = LazyGroup("ciliumpy", "eBPF networking, identity-based policy and flow observability.", ROOT)
     group.context_settings = {"help_option_names": ["-h", "--help"]}
-    group.epilog = "`ciliumpy COMMAND --help` tells more. Exit codes: 0 well, 1 failed, 2 asked wrongly."
+    group.epilog = (
+        "`ciliumpy COMMAND --help` tells more. `--lab`, `--node` and `-o` may also stand before it. "
+        "Exit codes: 0 well, 1 failed, 2 asked wrongly."
+    )
     return group

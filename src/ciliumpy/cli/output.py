@@ -29,6 +29,7 @@ class Column(NamedTuple):
     value: Callable[[Item], object]
     wide: bool = False  # only with -o wide
     right: bool = False  # numbers to compare
+    narrow: bool = False  # only without -o wide
 
 
 class Problem(NamedTuple):
@@ -86,7 +87,8 @@ def show(
     rows = sorted(items, key=lambda item: (str(item.get("node", "")), sort(item)))
     errors = Problems(1) if errors is None else errors
     if form.kind in ("text", "wide"):
-        shown = [column for column in columns if form.kind == "wide" or not column.wide]
+        other = "narrow" if form.kind == "wide" else "wide"
+        shown = [column for column in columns if not getattr(column, other)]
         if errors.asked > 1 and any("node" in row for row in rows):
             shown.insert(0, Column("NODE", lambda item: item.get("node", "")))
         if rows:

@@ -13,6 +13,7 @@ import typer
 from ciliumpy.cli import status_text
 from ciliumpy.cli.options import Lab, Node, Output
 from ciliumpy.cli.output import Problem, Problems, finish, parse_format, show
+from ciliumpy.cli.query import at_once
 from ciliumpy.client import target
 from ciliumpy.client.admin import AdminClient
 from ciliumpy.kit.errors import CiliumpyError
@@ -73,11 +74,12 @@ def collect(lab: str | None, node: str | None) -> tuple[list[dict[str, Any]], Pr
     agents: list[dict[str, Any]] = []
     targets = target.select(lab, node)
     errors = Problems(len(targets))
-    for each in targets:
-        try:
-            agents.append({"node": each.node, **AdminClient.of(each).get("/v1/status")})
-        except CiliumpyError as error:
-            errors.append(Problem(each.node, error.message, error.hint or ""))
+    answers = at_once(targets, lambda each: [AdminClient.of(each).get("/v1/status")])
+    for each, answer in zip(targets, answers, strict=True):
+        if isinstance(answer, CiliumpyError):
+            errors.append(Problem(each.node, answer.message, answer.hint or ""))
+        else:
+            agents += [{"node": each.node, **said} for said in answer]
     return agents, errors
 
 

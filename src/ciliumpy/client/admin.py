@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ciliumpy.client.target import Target
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 5.0
 MAX_LINE = 65536  # of the status line or a header
 
 
@@ -97,14 +97,21 @@ class Answer:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._file: BinaryIO = connection.makefile("rb")
+        self.headers: dict[bytes, bytes] = {}
+        try:
+            self.status = self._read_head()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read_head(self) -> int:
         start = self._file.readline(MAX_LINE).split(None, 2)
         if len(start) < 2 or not start[0].startswith(b"HTTP/1.") or not start[1].isdigit():
             raise CiliumpyError("what listens on the agent's socket does not speak HTTP")
-        self.status = int(start[1])
-        self.headers: dict[bytes, bytes] = {}
         while (line := self._file.readline(MAX_LINE)) not in (b"\r\n", b"\n", b""):
             name, _, value = line.partition(b":")
             self.headers[name.strip().lower()] = value.strip()
+        return int(start[1])
 
     def __enter__(self) -> Self:
         return self

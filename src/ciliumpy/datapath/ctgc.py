@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ciliumpy.datapath.loader import CONNTRACK_MAPS
+from ciliumpy.bpf.names import CONNTRACK_MAPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.bpf import programs
 from ciliumpy.bpf.links import Direction, Link, attach_tcx
+from ciliumpy.bpf.names import CONNTRACK_MAPS
 from ciliumpy.datapath import encode
 from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE, Devices
 from ciliumpy.datapath.epochs import Epochs
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 OBJECTS = Path(programs.__file__).parent / "objects"
 REPORT_SECONDS = 5  # a living flow is told of so often, as in Cilium's monitor aggregation
-CONNTRACK_MAPS = ("cp_ct4_v1", "cp_ct6_v1")
+
 CLOCK_MONOTONIC_COARSE = 6
 # A ring of 1 MiB holds 8,192 records and is read 20 to 50 times a second: a flood of drops leaves room for others.
 DROP_EVENTS_PER_SECOND = 10000  # of one CPU; what is more is counted, not told

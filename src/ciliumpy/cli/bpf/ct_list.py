@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ciliumpy.bpf.names import CONNTRACK_MAPS
 from ciliumpy.cli.bpf.every import every, maps_of
 from ciliumpy.cli.options import Lab, Node, Output
 from ciliumpy.cli.output import Item, finish, parse_format, show
@@ -95,7 +96,7 @@ def read(target: Target) -> list[dict[str, Any]]:
     clock = read_clock()
     found = []
     with Map.open_pinned(folder / "cp_counter_v1") as counters:
-        for name in ("cp_ct4_v1", "cp_ct6_v1"):
+        for name in CONNTRACK_MAPS:
             with Map.open_pinned(folder / name) as rows:
                 for key, row in zip(*rows.items(), strict=True):
                     left = signed(int(row["expires"]) - clock.now)

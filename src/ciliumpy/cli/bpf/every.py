@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ciliumpy.cli.output import Problem, Problems
+from ciliumpy.cli import query
+from ciliumpy.cli.output import Problems
 from ciliumpy.client import target
 from ciliumpy.client.target import Target
 from ciliumpy.kit.errors import CiliumpyError
@@ -22,19 +23,7 @@ def every(
     An error that all nodes give, or the only one, is raised as it is.
     """
     require_root()
-    targets = target.select(lab, node, direct=True)
-    items: list[dict[str, Any]] = []
-    problems = Problems(len(targets))
-    raised: list[CiliumpyError] = []
-    for each in targets:
-        try:
-            items += [{"node": each.node, **item} for item in read(each)]
-        except CiliumpyError as error:
-            raised.append(error)
-            problems.append(Problem(each.node, error.message, error.hint or ""))
-    if len(raised) == len(targets) and len({error.message for error in raised}) == 1:
-        raise raised[0]
-    return items, problems
+    return query.each(target.select(lab, node, direct=True), read)
 
 
 def require_root() -> None:

@@ -3,19 +3,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ciliumpy.cli.options import Lab, Labels, Namespace, Node, Output
 from ciliumpy.cli.output import Column, Item, show
 from ciliumpy.cli.query import listing
 from ciliumpy.client import target
 
+COMMON = ("k8s:io.cilium.k8s.policy.", "k8s:io.cilium.k8s.namespace.labels.")
+
 COLUMNS = [
     Column("ENDPOINT", lambda e: e["id"]),
-    Column("POLICY (ingress)\nENFORCEMENT", lambda e: e["policy"]["ingress"].capitalize()),
-    Column("POLICY (egress)\nENFORCEMENT", lambda e: e["policy"]["egress"].capitalize()),
+    Column("POLICY\nINGRESS", lambda e: e["policy"]["ingress"].capitalize(), narrow=True),
+    Column("POLICY\nEGRESS", lambda e: e["policy"]["egress"].capitalize(), narrow=True),
+    Column("POLICY (ingress)\nENFORCEMENT", lambda e: e["policy"]["ingress"].capitalize(), wide=True),
+    Column("POLICY (egress)\nENFORCEMENT", lambda e: e["policy"]["egress"].capitalize(), wide=True),
     Column("IDENTITY", lambda e: e["identity"] or "<none>"),
-    Column("LABELS (source:key[=value])", lambda e: e["labels"]),
-    Column("IPv6", lambda e: e["ipv6"]),
-    Column("IPv4", lambda e: e["ipv4"]),
+    Column("LABELS (source:key[=value])", lambda e: short(e["labels"]), narrow=True),
+    Column("LABELS (source:key[=value])", lambda e: e["labels"], wide=True),
+    Column("IP ADDRESS", lambda e: [address for address in (e["ipv4"], e["ipv6"]) if address], narrow=True),
+    Column("IPv6", lambda e: e["ipv6"], wide=True),
+    Column("IPv4", lambda e: e["ipv4"], wide=True),
     Column("STATUS", lambda e: e["state"]),
     Column("POD", lambda e: f"{e['namespace']}/{e['pod']}", wide=True),
     Column("SET", lambda e: e["policySet"], wide=True),
@@ -35,7 +43,7 @@ def run(
 ) -> None:
     """List the pods that the agents have plugged in, with their identity and whether policy is enforced.
 
-    With -o wide also the pod's name, its policy set, interface and container.
+    With -o wide also the labels that every pod has, the pod's name, its policy set, interface and container.
     """
     items, errors = listing(target.select(lab, node), "/v1/endpoints")
     show(
@@ -48,6 +56,11 @@ def run(
         errors=errors,
         empty="No endpoints found.",
     )
+
+
+def short(labels: Iterable[str]) -> list[str]:
+    """Return labels without those that say nothing of one pod: its cluster, account, and its namespace's own labels."""
+    return [label for label in labels if not label.startswith(COMMON)]
 
 
 def has(endpoint: Item, label: str) -> bool:
