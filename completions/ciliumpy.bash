@@ -84,7 +84,7 @@ _ciliumpy_flags() {
         "status")
             echo "--verbose -v --brief --wait --wait-duration --lab --node --output -o --help -h" ;;
         "observe")
-            echo "--last --first --all --since --until --follow -f --input-file --verdict --type -t --pod --from-pod --to-pod --namespace -n --from-namespace --to-namespace --all-namespaces -A --label -l --from-label --to-label --identity --from-identity --to-identity --ip --from-ip --to-ip --port --from-port --to-port --workload --protocol --tcp-flags --ipv4 -4 --ipv6 -6 --traffic-direction --drop-reason-desc --node-name --uuid --allowlist --denylist --output -o --print-node-name --print-policy-names --ip-translation --no-ip-translation --numeric --time-format --color --lab --node --help -h" ;;
+            echo "--last --first --all --since --until --follow -f --input-file --not --verdict --type -t --pod --from-pod --to-pod --namespace -n --from-namespace --to-namespace --all-namespaces -A --from-all-namespaces --to-all-namespaces --label -l --from-label --to-label --identity --from-identity --to-identity --ip --from-ip --to-ip --port --from-port --to-port --workload --from-workload --to-workload --cluster --from-cluster --to-cluster --protocol --tcp-flags --ipv4 -4 --ipv6 -6 --ip-version --reply --traffic-direction --drop-reason-desc --node-name --node-label --interface --encrypted --unencrypted --uuid --service --from-service --to-service --fqdn --from-fqdn --to-fqdn --snat-ip --http-status --http-method --http-path --http-url --http-header --trace-id --ip-trace-id --cel-expression --allowlist --denylist --print-raw-filters --field-mask --output -o --print-node-name --print-policy-names --ip-translation --no-ip-translation --numeric --time-format --color --silent-errors -s --lab --node --help -h" ;;
         "monitor")
             echo "--type -t --from --to --related-to --numeric -n --json -j --lab --node --help -h" ;;
         "endpoint list")
@@ -157,13 +157,35 @@ _ciliumpy_value() {
             "observe:--from-port" |\
             "observe:--to-port" |\
             "observe:--workload" |\
+            "observe:--from-workload" |\
+            "observe:--to-workload" |\
+            "observe:--cluster" |\
+            "observe:--from-cluster" |\
+            "observe:--to-cluster" |\
             "observe:--protocol" |\
             "observe:--tcp-flags" |\
             "observe:--drop-reason-desc" |\
             "observe:--node-name" |\
+            "observe:--node-label" |\
             "observe:--uuid" |\
+            "observe:--service" |\
+            "observe:--from-service" |\
+            "observe:--to-service" |\
+            "observe:--fqdn" |\
+            "observe:--from-fqdn" |\
+            "observe:--to-fqdn" |\
+            "observe:--snat-ip" |\
+            "observe:--http-status" |\
+            "observe:--http-method" |\
+            "observe:--http-path" |\
+            "observe:--http-url" |\
+            "observe:--http-header" |\
+            "observe:--trace-id" |\
+            "observe:--ip-trace-id" |\
+            "observe:--cel-expression" |\
             "observe:--allowlist" |\
             "observe:--denylist" |\
+            "observe:--field-mask" |\
             "observe:--time-format" |\
             "observe:--lab" |\
             "observe:--node" |\
@@ -279,8 +301,12 @@ _ciliumpy_value() {
             "monitor:--type" |\
             "monitor:-t")
             echo "drop trace policy-verdict" ;;
+        "observe:--ip-version")
+            echo "none v4 v6" ;;
         "observe:--traffic-direction")
             echo "ingress egress" ;;
+        "observe:--interface")
+            echo "NAME INDEX" ;;
         "observe:--output" |\
             "observe:-o")
             echo "compact dict json jsonpb table" ;;

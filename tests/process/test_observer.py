@@ -21,6 +21,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from ciliumpy.api.observer import ObserverServer
+from ciliumpy.cli.__main__ import main
 from ciliumpy.client.observer import Server, get_flows
 from ciliumpy.flows import columns
 from ciliumpy.flows.enrich import Enricher
@@ -32,9 +33,11 @@ from tests.unit.flows import events
 from tests.unit.flows.events import (
     AGGREGATE,
     ALLOWED,
+    API,
     API_IP,
     DEFAULT_DENIED,
     DROP,
+    FRONTEND,
     FRONTEND_IP,
     REPLY,
     TO_LOCAL,
@@ -57,7 +60,7 @@ class Node:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = ObserverServer(self.history, name, SystemClock(), rate=lambda: 2.5)
+        self._server = ObserverServer(self.history, name, SystemClock(), node_labels=("zone=a",), rate=lambda: 2.5)
         self._run(self._server.start(str(self.socket)))
 
     def add(self, *records: np.ndarray) -> None:
@@ -112,6 +115,7 @@ def opened(at: float) -> np.ndarray:
 
 def answered(at: float) -> np.ndarray:
     fields = {"sport": 8080, "dport": 40000, "tcp_flags": 18, "src_endpoint": 6, "dst_endpoint": 5}
+    fields |= {"src_identity": API, "dst_identity": FRONTEND}
     return event(AGGREGATE, API_IP, FRONTEND_IP, ktime=ms(at), flags=TO_LOCAL | REPLY, **fields)
 
 
@@ -278,6 +282,75 @@ def test_a_whole_history_is_served_in_a_few_seconds(node: Node) -> None:
         node.add(*[answered(time) for time in range(100)])
     got = list(get_flows([Server("n1", str(node.socket))], observer_pb2.GetFlowsRequest(), pytest.fail))
     assert len(got) == 1000
+
+
+FILTERED = (
+    ([], [1, 1, 2, 3]),
+    (["--verdict", "DROPPED"], [3]),
+    (["--not", "--verdict", "DROPPED"], [1, 1, 2]),
+    (["--label", "tier=api"], [1, 1, 2, 3]),
+    (["--from-label", "tier=api"], [2]),
+    (["--not", "--from-label", "tier in (api)"], [1, 1, 3]),
+    (["--to-label", "tier=api", "--not", "--from-label", "io.kubernetes.pod.namespace=guest"], [1, 1]),
+    (["--from-label", "tier=api", "--from-label", "io.kubernetes.pod.namespace=guest"], [2, 3]),
+    (["--identity", "1003"], [3]),
+    (["--from-identity", "1001", "--to-identity", "1002"], [1, 1]),
+    (["--not", "--identity", "1003"], [1, 1, 2]),
+    (["--ip", VISITOR_IP], [3]),
+    (["--from-ip", "10.244.0.0/24"], [1, 1, 2]),
+    (["--not", "--to-ip", f"{API_IP}/32"], [2]),
+    (["--ip", "fd00::/8"], []),
+    (["--port", "8080"], [1, 1, 2, 3]),
+    (["--from-port", "8080"], [2]),
+    (["--to-port", "8080", "--to-port", "9"], [1, 1, 3]),
+    (["--pod", "shop/frontend", "--port", "8080"], []),  # both of the same end
+    (["--pod", "shop/api", "--port", "8080"], [1, 1, 2, 3]),
+    (["--protocol", "udp"], []),
+    (["--protocol", "TCP"], [1, 1, 2, 3]),
+    (["--reply"], [2]),
+    (["--not", "--reply"], [1, 1, 3]),
+    (["--type", "policy-verdict,drop"], [1, 3]),
+    (["--type", "trace:to-endpoint"], [1, 2]),
+    (["--type", "drop:133"], [3]),
+    (["--not", "--type", "trace"], [1, 3]),
+    (["--traffic-direction", "ingress"], [1, 1, 3]),
+    (["--tcp-flags", "syn,ack"], [2]),
+    (["--tcp-flags", "syn"], [1, 1, 2, 3]),
+    (["--drop-reason-desc", "POLICY_DENIED"], [3]),
+    (["--node-name", "n1"], [1, 1, 2, 3]),
+    (["--node-name", "default/n*"], [1, 1, 2, 3]),
+    (["--not", "--node-name", "n1"], []),
+    (["--node-label", "zone=b"], []),
+    (["--node-label", "zone in (a,c)"], [1, 1, 2, 3]),
+    (["--ip-version", "v6"], []),
+    (["--not", "-6"], [1, 1, 2, 3]),
+    (["--unencrypted"], [1, 1, 2, 3]),
+    (["--encrypted"], []),
+    (["--interface", "9999"], []),
+    (["--cluster", "default"], [1, 1, 2, 3]),
+    (["--not", "--cluster", "default"], []),
+    (["-n", "guest"], [3]),
+    (["--not", "-n", "guest"], [1, 1, 2]),
+    (["-A", "--from-pod", "visitor"], None),  # they contradict each other
+    (["--from-all-namespaces", "--from-pod", "visitor"], [3]),
+    (["--allowlist", '{"reply":[true]}', "--allowlist", '{"verdict":["DROPPED"]}'], [2, 3]),
+    (["--first", "1"], [1]),
+    (["--last", "1", "--not", "--verdict", "DROPPED"], [2]),
+    (["--since", "2023-11-14T22:13:20.002Z"], [2, 3]),
+    (["--until", "2023-11-14T22:13:20.0015Z"], [1, 1]),
+    (["--since", "2023-11-14T22:13:20.0015Z", "--until", "2023-11-14T22:13:20.002Z"], [2]),
+    (["-f", "--all", "--until", "2023-11-14T22:13:20.002Z"], [1, 1, 2]),
+)
+
+
+def test_every_filter_against_a_server(tmp_path: Path, node: Node, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("CILIUMPY_RUN_DIR", str(tmp_path))
+    for arguments, wanted in FILTERED:
+        code = main(["observe", "-o", "json", *arguments])
+        said = capsys.readouterr()
+        assert code == (2 if wanted is None else 0), (arguments, said.err)
+        times = [json.loads(line)["time"] for line in said.out.splitlines()]
+        assert [int(text[-5:-1].lstrip("0.")) for text in times] == (wanted or []), arguments
 
 
 # Several nodes.

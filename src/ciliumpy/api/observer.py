@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from ciliumpy import __version__
-from ciliumpy.flows.fieldmask import FieldMask
+from ciliumpy.flows.fieldmask import FieldMask, masked
 from ciliumpy.flows.filters import FlowMatcher
 from ciliumpy.flows.query import Query, Selection
 from ciliumpy.flows.to_flow import API_VERSION, FlowMaker
@@ -141,15 +141,7 @@ class ObserverServer:
         maker = FlowMaker(self._history.names, self._node_name, self._node_labels)
         async for rows in selection.rows():
             for response in maker.responses(rows):
-                if mask is not None and response.HasField("flow"):
-                    flow = mask.apply(response.flow)
-                    # As in Hubble, the copies are of the masked flow: empty where the mask leaves them out.
-                    masked = observer_pb2.GetFlowsResponse(flow=flow, node_name=flow.node_name)
-                    if flow.HasField("time"):
-                        masked.time.CopyFrom(flow.time)
-                    yield masked
-                else:
-                    yield response
+                yield masked(mask, response) if mask is not None else response
 
     async def server_status(self, _: observer_pb2.ServerStatusRequest) -> observer_pb2.ServerStatusResponse:
         return observer_pb2.ServerStatusResponse(

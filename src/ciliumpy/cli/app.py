@@ -2,8 +2,8 @@
 """The table of all verbs, and the groups that load a verb's module only when it is called.
 
 A verb is a module with a function `run`: its annotations are the flags, its docstring the long help. A module may set
-`CONTEXT`, typer's context settings, for verbs that pass arguments on (`lab exec`). Help of a group comes from this
-table alone, so that it imports nothing. Every `list` is also `ls`.
+`CONTEXT`, typer's context settings, for verbs that pass arguments on (`lab exec`), and `COMMAND`, a class of its own.
+Help of a group comes from this table alone, so that it imports nothing. Every `list` is also `ls`.
 """
 
 from __future__ import annotations
@@ -204,7 +204,8 @@ def load(name: str, verb: Verb) -> Command:
     module = import_module(verb.module)
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     settings = {"help_option_names": ["-h", "--help"], **getattr(module, "CONTEXT", {})}
-    app.command(name=name, context_settings=settings)(module.run)
+    kind = getattr(module, "COMMAND", None)
+    app.command(name=name, cls=kind, context_settings=settings)(module.run)
     return typer.main.get_command(app)
 
 

@@ -35,7 +35,12 @@ class Servers:
         self._admin = AdminContext(parts.db, status, lambda: rundir.explain(parts.loaded), flows.monitor)
         self._cni = CniServer(parts.endpoints, parts.own.gateway, config.run / rundir.CNI_SOCKET)
         self._observer = ObserverServer(
-            flows.history, config.name, parts.clock, cluster=config.node.cluster, rate=lambda: flows.rate
+            flows.history,
+            config.name,
+            parts.clock,
+            cluster=config.node.cluster,
+            node_labels=tuple(f"{key}={value}" for key, value in parts.own.node.labels),
+            rate=lambda: flows.rate,
         )
 
     async def start(self, jobs: JobGroup) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.proto import flow_pb2
+from ciliumpy.proto import flow_pb2, observer_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +37,20 @@ class FieldMask:
         masked = flow_pb2.Flow()
         _copy(self._tree, flow, masked)
         return masked
+
+
+def masked(mask: FieldMask, response: observer_pb2.GetFlowsResponse) -> observer_pb2.GetFlowsResponse:
+    """Return the response with the wanted fields of its flow; what holds no flow stays as it is.
+
+    As in Hubble, node and time of the response are those of the masked flow: empty where the mask leaves them out.
+    """
+    if not response.HasField("flow"):
+        return response
+    flow = mask.apply(response.flow)
+    made = observer_pb2.GetFlowsResponse(flow=flow, node_name=flow.node_name)
+    if flow.HasField("time"):
+        made.time.CopyFrom(flow.time)
+    return made
 
 
 def _validate(path: str) -> None:

@@ -7,6 +7,7 @@ is always sent and never counted.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 CHUNK = 512  # rows handed out at once, so that the event loop gets its turn between
 LOSS_EVERY_NS = 1_000_000_000
+UNTIL_GRACE_S = 0.25
 
 
 class Query(NamedTuple):
@@ -106,10 +108,23 @@ class Selection:
             mask &= rows["time"] <= self._query.until
         return mask
 
+    async def _more(self, position: int) -> bool:
+        """Wait for a row at `position`; false when there will be none until `until`."""
+        until = self._query.until
+        if until is None:
+            await self._history.wait(position)
+            return True
+        try:
+            # What was made before `until` may still be on its way here.
+            async with asyncio.timeout(max(0.0, (until - self._clock.now_ns()) / 1e9) + UNTIL_GRACE_S):
+                await self._history.wait(position)
+        except TimeoutError:
+            return False
+        return True
+
     async def _follow(self, position: int) -> AsyncIterator[Rows]:
         lost, told = 0, 0
-        while True:
-            await self._history.wait(position)
+        while await self._more(position):
             lost += max(0, self._history.start - position)
             now = self._clock.now_ns()
             if lost and now - told >= LOSS_EVERY_NS:

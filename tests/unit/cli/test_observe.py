@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from google.protobuf.json_format import MessageToDict
 
 from ciliumpy.cli.__main__ import main
@@ -74,6 +75,31 @@ def whitelist(**flags):
         ({"traffic_direction": ["ingress"]}, [{"traffic_direction": ["INGRESS"]}]),
         ({"from_label": ["tier=api"]}, [{"source_label": ["tier=api"]}]),
         ({"node_name": ["n*"], "ip_version": [2]}, [{"node_name": ["n*"], "ip_version": ["IPv6"]}]),
+        ({"ip_version": ["none", "v4"]}, [{"ip_version": ["IP_NOT_USED", "IPv4"]}]),
+        ({"label": ["a=b", "c"]}, [{"source_label": ["a=b", "c"]}, {"destination_label": ["a=b", "c"]}]),
+        ({"ip": ["10.0.0.0/8"]}, [{"source_ip": ["10.0.0.0/8"]}, {"destination_ip": ["10.0.0.0/8"]}]),
+        (
+            {"from_port": ["1024"], "to_port": ["80", "443"]},
+            [{"source_port": ["1024"], "destination_port": ["80", "443"]}],
+        ),
+        ({"protocol": ["tcp", "udp"]}, [{"protocol": ["tcp", "udp"]}]),
+        ({"reply": ["yes"]}, [{"reply": [True]}]),
+        ({"encrypted": ["yes"]}, [{"encrypted": [True]}]),
+        ({"unencrypted": ["yes"]}, [{"encrypted": [False]}]),
+        ({"interface": ["7", "eth0"]}, [{"interface": [{"index": 7}, {"name": "eth0"}]}]),
+        ({"node_label": ["zone=a"]}, [{"node_labels": ["zone=a"]}]),
+        ({"cluster": ["east"]}, [{"source_cluster_name": ["east"]}, {"destination_cluster_name": ["east"]}]),
+        (
+            {"from_workload": ["web"], "to_workload": ["StatefulSet/db"]},
+            [{"source_workload": [{"name": "web"}], "destination_workload": [{"kind": "StatefulSet", "name": "db"}]}],
+        ),
+        ({"from_all_namespaces": ["yes"], "from_pod": ["api"]}, [{"source_pod": ["/api"]}]),
+        (
+            {"namespace": ["shop"], "service": ["api"]},
+            [{"source_service": ["shop/api"]}, {"destination_service": ["shop/api"]}],
+        ),
+        ({"fqdn": ["*.io"]}, [{"source_fqdn": ["*.io"]}, {"destination_fqdn": ["*.io"]}]),
+        ({"http_header": ["X-A: b:c"]}, [{"http_header": [{"key": "X-A", "value": "b:c"}]}]),
     ],
 )
 def test_flags_become_a_left_and_a_right_filter(flags, wanted):
@@ -95,6 +121,12 @@ def test_flags_become_a_left_and_a_right_filter(flags, wanted):
         ({"ip": ["10.0.0"]}, 'invalid IP address "10.0.0"'),
         ({"tcp_flags": ["syn,xyz"]}, 'invalid TCP flag "xyz"'),
         ({"drop_reason_desc": ["X"]}, 'unknown drop reason "X"'),
+        ({"ip_version": ["v5"]}, 'unknown IP version "v5"'),
+        ({"http_header": ["X"]}, 'invalid HTTP header "X"'),
+        ({"ip_trace_id": ["0"]}, 'invalid IP trace id "0"'),
+        ({"encrypted": ["yes"], "unencrypted": ["yes"]}, "filters --encrypted and --unencrypted cannot be combined"),
+        ({"to_workload": ["a"], "workload": ["b"]}, "filters --workload and --to-workload cannot be combined"),
+        ({"fqdn": ["a.io"], "to_namespace": ["b"]}, "filters --fqdn and --to-namespace cannot be combined"),
     ],
 )
 def test_flags_that_mean_nothing(flags, words):
@@ -126,7 +158,7 @@ def asked(whole=False, **flags):
         ({"all_flows": True}, {"number": str((1 << 64) - 1)}),
         ({"follow": True}, {"follow": True}),
         ({"follow": True, "last": 3}, {"follow": True, "number": "3"}),
-        ({"follow": True, "until": "1m"}, {"follow": True}),
+        ({"follow": True, "until": "1m"}, {"follow": True, "until": "2027-01-15T07:59:00Z"}),
         ({"since": "1h", "until": "1m"}, {"since": "2027-01-15T07:00:00Z", "until": "2027-01-15T07:59:00Z"}),
         ({"since": "2026-01-31"}, {"since": "2026-01-31T00:00:00Z"}),
         ({"since": "2026-01-31T15Z"}, {"since": "2026-01-31T15:00:00Z"}),
@@ -174,6 +206,76 @@ def test_requests_that_contradict_themselves(flags, words):
     assert refusal.value.exit_code == 2
 
 
+# --not, by the whole command line: what it negates depends on the order of the arguments.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed", "denied"),
+    [
+        ([], [], []),
+        (["--not", "--verdict", "DROPPED"], [], [{"verdict": ["DROPPED"]}]),
+        (["--verdict", "DROPPED", "--not", "--port", "53"], [{"verdict": ["DROPPED"]}], ["port 53"]),
+        (["--not", "--port", "53", "--port", "80"], ["port 80"], ["port 53"]),
+        (["--port", "80", "--not", "--port", "53"], ["port 80"], ["port 53"]),
+        (["--port", "80", "--port", "81", "--not", "--port=53"], ["port 80,81"], ["port 53"]),
+        (["--not", "-n", "kube-system"], [], [{"source_pod": ["kube-system/"]}, {"destination_pod": ["kube-system/"]}]),
+        (["--not", "--reply", "--not", "-4"], [], [{"reply": [True], "ip_version": ["IPv4"]}]),
+        (["--not", "-t", "drop,trace"], [], [{"event_type": [{"type": 1}, {"type": 4}]}]),
+        (["--not", "-A"], [], []),  # an empty filter would hide everything
+        (["--pod", "a", "--not", "--from-pod", "b"], ["pod a"], [{"source_pod": ["b"]}]),
+        (["--denylist", '{"uuid":["it\'s"]}', "--not", "--uuid", "<x>"], [], [{"uuid": ["<x>"]}, {"uuid": ["it's"]}]),
+    ],
+)
+def test_not_hides_what_the_next_filter_matches(capsys, arguments, allowed, denied):
+    def both(short):
+        if isinstance(short, dict):
+            return [short]
+        field, values = short.split()
+        return [{f"{side}_{field}": values.split(",")} for side in ("source", "destination")]
+
+    code, lines, err = run(capsys, "--print-raw-filters", *arguments)
+    assert (code, err) == (0, "")
+    printed = yaml.safe_load("\n".join(lines)) or {}
+    assert list(printed) == [name for name, made in (("allowlist", allowed), ("denylist", denied)) if made]
+    for name, wanted in (("allowlist", allowed), ("denylist", denied)):
+        assert [json.loads(text) for text in printed.get(name, [])] == [each for w in wanted for each in both(w)]
+
+
+def test_raw_filters_are_what_allowlist_and_denylist_take(capsys):
+    first = run(capsys, "--print-raw-filters", "--from-pod", "a", "--not", "--label", "k8s:app=x")[1]
+    assert first == [
+        "allowlist:",
+        """- '{"source_pod":["a"]}'""",
+        "denylist:",
+        """- '{"source_label":["k8s:app=x"]}'""",
+        """- '{"destination_label":["k8s:app=x"]}'""",
+    ]
+    lists = yaml.safe_load("\n".join(first))
+    again = [a for name in ("allowlist", "denylist") for text in lists[name] for a in (f"--{name}", text)]
+    assert run(capsys, "--print-raw-filters", *again)[1] == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--not", "--not", "--pod", "a"], "consecutive --not statements"),
+        (["--pod", "a", "--not"], "trailing --not found in the arguments"),
+        (["--not", "--last", "5"], "--not before --last, which is no filter"),
+        (["--http-status", "5+"], "--http-status: the flows of these agents carry no requests of HTTP"),
+        (["--to-fqdn", "a.io"], "--to-fqdn: the flows of these agents carry no DNS names"),
+        (["--not", "--service", "a"], "--service: the flows of these agents carry no services"),
+        (["--cel-expression", "true"], "--cel-expression is not supported"),
+        (["--field-mask", "time"], "--field-mask is for JSON"),
+        (["--field-mask", "time,nose", "-o", "json"], 'flows have no field "nose"'),
+    ],
+)
+def test_what_is_refused_before_anybody_is_asked(capsys, arguments, words):
+    code, lines, err = run(capsys, *arguments)
+    assert (code, lines) == (2, [])
+    assert words in err
+    assert "Traceback" not in err
+
+
 # Recorded flows, through the whole command.
 
 
@@ -200,9 +302,20 @@ def test_a_recorded_file_needs_no_agent(capsys, monkeypatch, tmp_path):
         (["--until", flows[4]["time"]], flows[:5]),
         (["-t", "drop"], [flow for flow in flows if flow["event_type"]["type"] == 1]),
         (["--denylist", "{}"], []),
+        (["--not", "-t", "drop"], [flow for flow in flows if flow["event_type"]["type"] != 1]),
+        (["--reply"], [flow for flow in flows if flow.get("is_reply") is True]),
+        (["--not", "--protocol", "tcp"], [flow for flow in flows if "TCP" not in flow["l4"]]),
+        (["--http-status", "200"], [f for f in flows if f.get("l7", {}).get("http", {}).get("code") == 200]),
     ):
         found = run(capsys, "--input-file", str(SAMPLE), "-o", "jsonpb", *flags)[1]
         assert [json.loads(line)["flow"]["uuid"] for line in found] == [flow["uuid"] for flow in kept]
+
+
+def test_a_field_mask_leaves_nothing_else(capsys):
+    lines = run(capsys, "--input-file", str(SAMPLE), "-o", "json", "--field-mask", "IP.source,verdict")[1]
+    flows = [json.loads(line)["flow"] for line in SAMPLE.read_text().splitlines()]
+    wanted = [{"verdict": flow["verdict"], "IP": {"source": flow["IP"]["source"]}} for flow in flows]
+    assert [json.loads(line) for line in lines] == [{"flow": flow} for flow in wanted]
 
 
 def test_standard_input(capsys, monkeypatch):

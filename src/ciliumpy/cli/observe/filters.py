@@ -24,6 +24,9 @@ SIDED = {
     "ip": "ip",
     "port": "port",
     "workload": "workload",
+    "service": "service",
+    "fqdn": "fqdn",
+    "cluster": "cluster_name",
 }
 BOTH = {
     "uuid": "uuid",
@@ -35,16 +38,52 @@ BOTH = {
     "traffic_direction": "traffic_direction",
     "ip_version": "ip_version",
     "node_name": "node_name",
+    "node_label": "node_labels",
+    "interface": "interface",
+    "reply": "reply",
+    "encrypted": "encrypted",
+    "snat_ip": "source_ip_xlated",
+    "http_status": "http_status_code",
+    "http_method": "http_method",
+    "http_path": "http_path",
+    "http_url": "http_url",
+    "http_header": "http_header",
+    "trace_id": "trace_id",
+    "ip_trace_id": "ip_trace_id",
 }
+NAMESPACES = tuple(f"{side}{name}" for side in ("", "from_", "to_") for name in ("namespace", "all_namespaces"))
 CONFLICTS = (
-    ("from-ip", "ip", "from-namespace", "namespace", "all-namespaces"),
-    ("from-ip", "ip", "from-pod", "pod"),
-    ("to-ip", "ip", "to-namespace", "namespace", "all-namespaces"),
-    ("to-ip", "ip", "to-pod", "pod"),
-    ("to-pod", "namespace", "all-namespaces"),
-    ("from-pod", "namespace", "all-namespaces"),
-    *((name, f"{side}-{name}") for name in ("label", "port", "identity") for side in ("from", "to")),
+    *(
+        (
+            f"{side}-fqdn",
+            f"{side}-ip",
+            "ip",
+            "fqdn",
+            f"{side}-namespace",
+            "namespace",
+            f"{side}-all-namespaces",
+            "all-namespaces",
+        )
+        for side in ("from", "to")
+    ),
+    *((f"{side}-fqdn", f"{side}-ip", "ip", "fqdn", f"{side}-pod", "pod") for side in ("from", "to")),
+    *((f"{side}-{name}", "namespace", "all-namespaces") for name in ("pod", "service") for side in ("to", "from")),
+    *(
+        (name, f"{side}-{name}")
+        for name in ("label", "service", "port", "identity", "workload", "cluster")
+        for side in ("from", "to")
+    ),
+    ("encrypted", "unencrypted"),
 )
+# What flows of our agents do not carry. A recorded flow of another Hubble server may.
+ABSENT = {
+    **dict.fromkeys(("http_status", "http_method", "http_path", "http_url", "http_header"), "requests of HTTP"),
+    **dict.fromkeys(("fqdn", "from_fqdn", "to_fqdn"), "DNS names"),
+    **dict.fromkeys(("service", "from_service", "to_service"), "services"),
+    "snat_ip": "translated addresses",
+    "trace_id": "trace ids",
+    "ip_trace_id": "trace ids",
+}
 EVENT_TYPES = {
     "drop": 1,
     "debug": 2,
@@ -63,12 +102,32 @@ def refuse(message: str, hint: str | None = None) -> CiliumpyError:
     return CiliumpyError(message, hint, exit_code=2)
 
 
+def is_filter(flag: str) -> bool:
+    """Tell whether a parameter of the command says which flows are meant; only before such a one may --not stand."""
+    plain = flag.removeprefix("from_").removeprefix("to_")
+    return plain in SIDED or flag in BOTH or flag in NAMESPACES or flag in ("ipv4", "ipv6", "unencrypted")
+
+
+def check_carried(flags: Flags) -> None:
+    """Refuse a filter for what no flow of an agent has: its empty answer would look like an answer."""
+    for flag, what in ABSENT.items():
+        if flags.get(flag):
+            raise refuse(
+                f"--{flag.replace('_', '-')}: the flows of these agents carry no {what}",
+                "with --input-file it filters recorded flows that do",
+            )
+
+
 def build(flags: Flags) -> list[FlowFilter]:
-    """Return the whitelist that the flags mean: none, one or two filters. Flags by parameter name, absent ones empty.
+    """Return the list of filters that the flags mean: none, one or two. Flags by parameter name, absent ones empty.
 
     Raises CiliumpyError for values that mean nothing and for flags that contradict each other.
     """
     given = {name.replace("_", "-") for name, values in flags.items() if values}
+    flags = {
+        **flags,
+        "encrypted": [*([True] if flags.get("encrypted") else []), *([False] if flags.get("unencrypted") else [])],
+    }
     for group in CONFLICTS:
         both = [name for name in group if name in given]
         if len(both) > 1:
@@ -97,14 +156,17 @@ def _fold_namespaces(flags: Flags, left: dict[str, list[Any]], right: dict[str, 
     for fields, side in ((left, "source"), (right, "destination")):
         for flag, where in (("", side), ("from_", "source"), ("to_", "destination")):
             namespaces = [name.removesuffix("/") for name in flags.get(f"{flag}namespace", ())]
-            if not flag and flags.get("all_namespaces"):
+            if flags.get(f"{flag}all_namespaces"):
                 namespaces = [""]
             if namespaces:
-                _fold(fields, f"{where}_pod", namespaces)
+                if fields.get(f"{where}_service"):
+                    _fold(fields, f"{where}_service", namespaces)
+                if fields.get(f"{where}_pod") or not fields.get(f"{where}_service"):
+                    _fold(fields, f"{where}_pod", namespaces)
 
 
 def _fold(fields: dict[str, list[Any]], pods: str, namespaces: Sequence[str]) -> None:
-    """Prefix the pods of one end with the namespaces; without pods, any pod of them is meant."""
+    """Prefix the names of one end with the namespaces; without names, any pod of them is meant."""
     folded = [] if fields.get(pods) else [f"{namespace}/" for namespace in namespaces if namespace]
     for name in fields.get(pods, ()):
         if "/" not in name:
@@ -200,7 +262,42 @@ def _ip(text: str) -> str:
         raise refuse(f'invalid IP address "{text}"') from None
 
 
+def _interface(text: str) -> Any:
+    from ciliumpy.proto.flow_pb2 import NetworkInterface
+
+    return NetworkInterface(index=int(text)) if text.isdecimal() else NetworkInterface(name=text)
+
+
+def _header(text: str) -> Any:
+    from ciliumpy.proto.flow_pb2 import HTTPHeader
+
+    key, colon, value = text.partition(":")
+    if not colon:
+        raise refuse(f'invalid HTTP header "{text}"', "as Name:value")
+    return HTTPHeader(key=key, value=value.strip())
+
+
+def _ip_version(text: str | int) -> int:
+    versions = {"none": 0, "v4": 1, "v6": 2, "ipv4": 1, "ipv6": 2}
+    if isinstance(text, int):
+        return text
+    if text.lower() not in versions:
+        raise refuse(f'unknown IP version "{text}"', "v4, v6 or none")
+    return versions[text.lower()]
+
+
+def _trace_number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 1 << 64:
+        raise refuse(f'invalid IP trace id "{text}"', "a number above 0")
+    return int(text)
+
+
 PARSERS = {
+    "interface": _interface,
+    "http_header": _header,
+    "ip_version": _ip_version,
+    "ip_trace_id": _trace_number,
+    "reply": bool,
     "verdict": _enum("Verdict", "verdict"),
     "drop_reason_desc": _enum("DropReason", "drop reason"),
     "traffic_direction": _enum("TrafficDirection", "traffic direction"),
@@ -209,7 +306,19 @@ PARSERS = {
     "tcp_flags": _tcp_flags,
     "workload": _workload,
     "ip": _ip,
+    "snat_ip": _ip,
 }
+
+
+def raw_text(whitelist: Sequence[FlowFilter], blacklist: Sequence[FlowFilter]) -> str:
+    """Return the filters as YAML of JSON texts, which a Hubble exporter's configuration takes as it is."""
+    from ciliumpy.flows.jsonpb import to_json
+
+    text = ""
+    for name, made in (("allowlist", whitelist), ("denylist", blacklist)):
+        if made:
+            text += f"{name}:\n" + "".join("- '{}'\n".format(to_json(each).replace("'", "''")) for each in made)
+    return text
 
 
 def parse_raw(texts: Sequence[str], what: str) -> list[FlowFilter]:

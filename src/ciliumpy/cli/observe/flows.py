@@ -7,19 +7,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ciliumpy.cli.observe import request as requests
-from ciliumpy.cli.observe.filters import refuse
-from ciliumpy.cli.observe.recorded import Recording
+from ciliumpy.cli.observe.answers import replay, show
+from ciliumpy.cli.observe.filters import check_carried, raw_text, refuse
+from ciliumpy.cli.observe.negation import META, NegatingCommand
 from ciliumpy.cli.options import Lab, Node
 from ciliumpy.client import target
-
-if TYPE_CHECKING:
-    from ciliumpy.proto.observer_pb2 import GetFlowsRequest, GetFlowsResponse
 
 
 def flag(*names: str, metavar: str | None = None, help: str) -> Any:  # noqa: A002 - typer's word
@@ -29,6 +26,8 @@ def flag(*names: str, metavar: str | None = None, help: str) -> Any:  # noqa: A0
 Texts = list[str] | None
 
 POD, LABEL, IP, PORT, ID = "[NAMESPACE/]PREFIX", "SELECTOR", "ADDRESS", "PORT", "IDENTITY"
+WORKLOAD = "[KIND/]NAME"
+COMMAND = NegatingCommand
 
 
 def run(
@@ -40,6 +39,7 @@ def run(
     until: Annotated[str, flag("--until", metavar="TIME", help="Until then.")] = "",
     follow: Annotated[bool, flag("--follow", "-f", help="Go on with new ones.")] = False,
     input_file: Annotated[str, flag("--input-file", metavar="FILE", help="Read recorded flows; - is stdin.")] = "",
+    negate: Annotated[list[bool] | None, flag("--not", help="Hide what the next filter matches.")] = None,
     verdict: Annotated[
         Texts, flag("--verdict", metavar="FORWARDED|DROPPED|AUDIT|REDIRECTED|ERROR", help="So judged.")
     ] = None,
@@ -53,6 +53,8 @@ def run(
     from_namespace: Annotated[Texts, flag("--from-namespace", metavar="TEXT", help="From the namespace.")] = None,
     to_namespace: Annotated[Texts, flag("--to-namespace", metavar="TEXT", help="To the namespace.")] = None,
     all_namespaces: Annotated[bool, flag("--all-namespaces", "-A", help="Pods of any namespace.")] = False,
+    from_all_namespaces: Annotated[bool, flag("--from-all-namespaces", help="From pods of any namespace.")] = False,
+    to_all_namespaces: Annotated[bool, flag("--to-all-namespaces", help="To pods of any namespace.")] = False,
     label: Annotated[Texts, flag("--label", "-l", metavar=LABEL, help="From or to pods so labelled.")] = None,
     from_label: Annotated[Texts, flag("--from-label", metavar=LABEL, help="From pods so labelled.")] = None,
     to_label: Annotated[Texts, flag("--to-label", metavar=LABEL, help="To pods so labelled.")] = None,
@@ -65,19 +67,59 @@ def run(
     port: Annotated[Texts, flag("--port", metavar=PORT, help="From or to the port.")] = None,
     from_port: Annotated[Texts, flag("--from-port", metavar=PORT, help="From the port.")] = None,
     to_port: Annotated[Texts, flag("--to-port", metavar=PORT, help="To the port.")] = None,
-    workload: Annotated[Texts, flag("--workload", metavar="[KIND/]NAME", help="From or to it.")] = None,
+    workload: Annotated[Texts, flag("--workload", metavar=WORKLOAD, help="From or to it.")] = None,
+    from_workload: Annotated[Texts, flag("--from-workload", metavar=WORKLOAD, help="From the workload.")] = None,
+    to_workload: Annotated[Texts, flag("--to-workload", metavar=WORKLOAD, help="To the workload.")] = None,
+    cluster: Annotated[Texts, flag("--cluster", metavar="NAME", help="From or to the cluster.")] = None,
+    from_cluster: Annotated[Texts, flag("--from-cluster", metavar="NAME", help="From the cluster.")] = None,
+    to_cluster: Annotated[Texts, flag("--to-cluster", metavar="NAME", help="To the cluster.")] = None,
     protocol: Annotated[Texts, flag("--protocol", metavar="TEXT", help="tcp, udp, icmp, ...")] = None,
     tcp_flags: Annotated[Texts, flag("--tcp-flags", metavar="FLAGS", help="All of these: syn,ack.")] = None,
     ipv4: Annotated[bool, flag("--ipv4", "-4", help="IPv4 only.")] = False,
     ipv6: Annotated[bool, flag("--ipv6", "-6", help="IPv6 only.")] = False,
+    ip_version: Annotated[Texts, flag("--ip-version", metavar="none|v4|v6", help="Of this IP version.")] = None,
+    reply: Annotated[bool, flag("--reply", help="Replies only; with --not none of them.")] = False,
     traffic_direction: Annotated[
         Texts, flag("--traffic-direction", metavar="ingress|egress", help="As the pod sees it.")
     ] = None,
     drop_reason_desc: Annotated[Texts, flag("--drop-reason-desc", metavar="TEXT", help="As POLICY_DENIED.")] = None,
     node_name: Annotated[Texts, flag("--node-name", metavar="PATTERN", help="Reported by the node.")] = None,
+    node_label: Annotated[Texts, flag("--node-label", metavar=LABEL, help="Reported by a node so labelled.")] = None,
+    interface: Annotated[Texts, flag("--interface", metavar="NAME|INDEX", help="Come in at the interface.")] = None,
+    encrypted: Annotated[bool, flag("--encrypted", help="Encrypted on the wire.")] = False,
+    unencrypted: Annotated[bool, flag("--unencrypted", help="Not encrypted on the wire.")] = False,
     uuid: Annotated[Texts, flag("--uuid", metavar="TEXT", help="The one event.")] = None,
+    service: Annotated[Texts, flag("--service", metavar=POD, help="Recorded flows: from or to the service.")] = None,
+    from_service: Annotated[
+        Texts, flag("--from-service", metavar=POD, help="Recorded flows: from the service.")
+    ] = None,
+    to_service: Annotated[Texts, flag("--to-service", metavar=POD, help="Recorded flows: to the service.")] = None,
+    fqdn: Annotated[Texts, flag("--fqdn", metavar="PATTERN", help="Recorded flows: from or to the DNS name.")] = None,
+    from_fqdn: Annotated[
+        Texts, flag("--from-fqdn", metavar="PATTERN", help="Recorded flows: from the DNS name.")
+    ] = None,
+    to_fqdn: Annotated[Texts, flag("--to-fqdn", metavar="PATTERN", help="Recorded flows: to the DNS name.")] = None,
+    snat_ip: Annotated[Texts, flag("--snat-ip", metavar=IP, help="Recorded flows: translated to it.")] = None,
+    http_status: Annotated[
+        Texts, flag("--http-status", metavar="CODE", help="Recorded flows: answered so; 5+ is 5xx.")
+    ] = None,
+    http_method: Annotated[Texts, flag("--http-method", metavar="METHOD", help="Recorded flows: so asked.")] = None,
+    http_path: Annotated[Texts, flag("--http-path", metavar="REGEX", help="Recorded flows: for such a path.")] = None,
+    http_url: Annotated[Texts, flag("--http-url", metavar="REGEX", help="Recorded flows: for such a URL.")] = None,
+    http_header: Annotated[
+        Texts, flag("--http-header", metavar="NAME:VALUE", help="Recorded flows: with the header.")
+    ] = None,
+    trace_id: Annotated[Texts, flag("--trace-id", metavar="TEXT", help="Recorded flows: of the trace.")] = None,
+    ip_trace_id: Annotated[Texts, flag("--ip-trace-id", metavar="N", help="Recorded flows: so marked in IP.")] = None,
+    cel_expression: Annotated[Texts, flag("--cel-expression", metavar="CEL", help="Not supported; refused.")] = None,
     allowlist: Annotated[Texts, flag("--allowlist", metavar="JSON", help="A flow filter as JSON.")] = None,
     denylist: Annotated[Texts, flag("--denylist", metavar="JSON", help="Hide what the filter matches.")] = None,
+    print_raw_filters: Annotated[
+        bool, flag("--print-raw-filters", help="Print the filters that the flags mean, and ask nobody.")
+    ] = False,
+    field_mask: Annotated[
+        str, flag("--field-mask", metavar="PATHS", help="JSON with these fields only: time,source.identity.")
+    ] = "",
     output: Annotated[
         str,
         typer.Option("--output", "-o", metavar="compact|dict|json|jsonpb|table", help="How to print."),
@@ -94,17 +136,32 @@ def run(
         str, typer.Option("--time-format", metavar="FORMAT", help="As RFC3339Milli.")
     ] = "StampMilli",
     color: Annotated[str, typer.Option("--color", metavar="auto|always|never", help="Colours.")] = "auto",
+    silent_errors: Annotated[
+        bool, typer.Option("--silent-errors", "-s", help="Nodes that fail: only the exit code tells.")
+    ] = False,
     lab: Lab = None,
     node: Node = None,
 ) -> None:
     """Show flows: who talked to whom, and what was dropped.
 
-    Different filters have to match together; of one filter given twice, either. Reads all nodes, oldest flow first.
+    Different filters have to match together; of one filter given twice, either. --not hides what the filter right
+    behind it matches. Reads all nodes, oldest flow first.
     """
     from ciliumpy.flows.printers import Printer, Style
 
     flags = {**ctx.params, "type": ctx.params["kind"]}
-    request = requests.build(flags, time.time_ns(), whole=bool(input_file))
+    if cel_expression:
+        raise refuse(
+            "--cel-expression is not supported", "--allowlist and --denylist take any other filter of Hubble's"
+        )
+    request = requests.build(flags, time.time_ns(), whole=bool(input_file), negated=ctx.meta.get(META, ()))
+    if print_raw_filters:
+        sys.stdout.write(raw_text(request.whitelist, request.blacklist))
+        return
+    if not input_file:
+        check_carried(flags)
+    if field_mask or not input_file:
+        requests.mask(request, field_mask, output, policies=print_policy_names)
     style = Style(
         color=_color(color),
         node_name=print_node_name,
@@ -114,10 +171,10 @@ def run(
     )
     printer = Printer(output, style, sys.stdout, sys.stderr)
     if input_file:
-        failures = _replay(input_file, request, printer.write)
+        failures = replay(input_file, request, printer.write)
     else:
-        _mask(request, output, policies=print_policy_names)
-        failures = _print(_ask(request, lab, node), printer.write, flush=follow)
+        errors = None if silent_errors else sys.stderr
+        failures = show(request, target.select(lab, node), printer.write, flush=follow, errors=errors)
     printer.close()
     if failures:
         sys.stdout.flush()
@@ -129,51 +186,3 @@ def _color(choice: str) -> bool:
         raise refuse(f'invalid color mode "{choice}"', "auto, always or never")
     plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     return choice == "always" or (choice == "auto" and sys.stdout.isatty() and not plain)
-
-
-def _mask(request: GetFlowsRequest, output: str, *, policies: bool) -> None:
-    """Ask only for what will be printed."""
-    from ciliumpy.flows.printers import POLICY_FIELDS, TEXT_FIELDS
-
-    if output not in ("json", "jsonpb"):
-        request.field_mask.paths.extend(TEXT_FIELDS + (POLICY_FIELDS if policies else ()))
-
-
-def _replay(path: str, request: GetFlowsRequest, write: Callable[[GetFlowsResponse], None]) -> int:
-    """Print recorded flows; return how many lines were none."""
-    recording = Recording(path)
-    for response in recording.select(request):
-        write(response)
-    return recording.bad
-
-
-def _ask(request: GetFlowsRequest, lab: str | None, node: str | None) -> Iterator[GetFlowsResponse | tuple[str, str]]:
-    """Yield the flows of all nodes that are meant, and (node, reason) for those that do not answer."""
-    from ciliumpy.client.observer import Server, get_flows
-
-    failures: list[tuple[str, str]] = []
-    servers = [Server(each.node, str(each.hubble_socket)) for each in target.select(lab, node)]
-    for response in get_flows(servers, request, lambda name, reason: failures.append((name, reason))):
-        yield from failures
-        failures.clear()
-        yield response
-    yield from failures
-
-
-def _print(
-    responses: Iterator[GetFlowsResponse | tuple[str, str]],
-    write: Callable[[GetFlowsResponse], None],
-    *,
-    flush: bool,
-) -> int:
-    """Print what comes; return how many nodes did not answer."""
-    failed = 0
-    for response in responses:
-        if isinstance(response, tuple):
-            failed += 1
-            sys.stderr.write(f"Error: node {response[0]}: {response[1]}\n")
-            continue
-        write(response)
-        if flush:
-            sys.stdout.flush()
-    return failed

@@ -26,6 +26,16 @@ class Recording:
 
     def select(self, request: GetFlowsRequest) -> Iterator[GetFlowsResponse]:
         """Yield what the request asks for, in the order of the file."""
+        if not request.field_mask.paths:
+            yield from self._chosen(request)
+            return
+        from ciliumpy.flows.fieldmask import FieldMask, masked
+
+        mask = FieldMask(request.field_mask.paths)
+        for response in self._chosen(request):
+            yield masked(mask, response)
+
+    def _chosen(self, request: GetFlowsRequest) -> Iterator[GetFlowsResponse]:
         if request.first or not request.number or request.number > MOST:
             wanted = request.number or None
             for response in self._matching(request):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from ciliumpy.cli.observe.filters import refuse
 from ciliumpy.kit.units import parse_duration
 
 if TYPE_CHECKING:
+    from ciliumpy.cli.observe.negation import Occurrence
     from ciliumpy.proto.observer_pb2 import GetFlowsRequest
 
 DEFAULT_LAST = 20
@@ -21,8 +22,12 @@ MOST = (1 << 63) - 1  # the longest that a Python sequence may be
 DATE_FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H%z", "%Y-%m-%dT%H:%M%z", "%a, %d %b %Y %H:%M:%S %z")
 
 
-def build(flags: Mapping[str, Any], now_ns: int, *, whole: bool = False) -> GetFlowsRequest:
+def build(
+    flags: Mapping[str, Any], now_ns: int, *, whole: bool = False, negated: Collection[Occurrence] = ()
+) -> GetFlowsRequest:
     """Return the request that the flags mean; `whole`: without a number everything is meant, not the last 20.
+
+    `negated` are the filters behind a --not: they make the blacklist.
 
     Raises CiliumpyError (exit code 2) for values that mean nothing and for flags that contradict each other.
     """
@@ -44,7 +49,7 @@ def build(flags: Mapping[str, Any], now_ns: int, *, whole: bool = False) -> GetF
     request = GetFlowsRequest(follow=follow)
     if flags["since"]:
         request.since.FromNanoseconds(moment(flags["since"], "since", now_ns))
-    if flags["until"] and not follow:
+    if flags["until"]:
         request.until.FromNanoseconds(moment(flags["until"], "until", now_ns))
     if first is not None:
         request.first, request.number = True, first
@@ -54,7 +59,8 @@ def build(flags: Mapping[str, Any], now_ns: int, *, whole: bool = False) -> GetF
         request.number = EVERYTHING
     elif not (follow or flags["since"] or flags["until"] or whole):
         request.number = DEFAULT_LAST
-    request.whitelist.extend(filters.build(_values(flags)))
+    request.whitelist.extend(filters.build(_values(flags, negated, wanted=False)))
+    request.blacklist.extend(filters.build(_values(flags, negated, wanted=True)))
     request.whitelist.extend(filters.parse_raw(flags["allowlist"], "allowlist"))
     request.blacklist.extend(filters.parse_raw(flags["denylist"], "denylist"))
     if request.whitelist or request.blacklist:
@@ -64,20 +70,36 @@ def build(flags: Mapping[str, Any], now_ns: int, *, whole: bool = False) -> GetF
     return request
 
 
-def _values(flags: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
-    """Return the flags that filter, each as the list of what was said."""
+def mask(request: GetFlowsRequest, paths: str, output: str, *, policies: bool) -> None:
+    """Ask only for the fields that are wanted, or that will be printed; of recorded flows it is what is shown."""
+    from ciliumpy.flows.fieldmask import FieldMask
+    from ciliumpy.flows.printers import POLICY_FIELDS, TEXT_FIELDS
+
+    if paths:
+        if output not in ("json", "jsonpb"):
+            raise refuse("--field-mask is for JSON", "add -o json")
+        wanted = [path.strip() for path in paths.split(",")]
+        FieldMask(wanted)  # refuses a path that flows do not have
+        request.field_mask.paths.extend(wanted)
+    elif output not in ("json", "jsonpb"):
+        request.field_mask.paths.extend(TEXT_FIELDS + (POLICY_FIELDS if policies else ()))
+
+
+def _values(flags: Mapping[str, Any], negated: Collection[Occurrence], *, wanted: bool) -> dict[str, Sequence[Any]]:
+    """Return the flags that filter, each as the list of what was said with (`wanted`) or without a --not before it."""
     found: dict[str, Sequence[Any]] = {}
     for name, value in flags.items():
-        if isinstance(value, bool):
-            found[name] = ["yes"] if value else []
-        elif isinstance(value, list | tuple):
-            found[name] = [part for text in value for part in _split(name, text)]
-    found["ip_version"] = [number for number, name in ((1, "ipv4"), (2, "ipv6")) if found.pop(name, None)]
+        said = [value] if isinstance(value, bool) else value
+        if filters.is_filter(name) and isinstance(said, list | tuple):
+            kept = [each for n, each in enumerate(said) if ((name, n) in negated) == wanted and each is not False]
+            found[name] = [part for each in kept for part in _split(name, each)]
+    families = [number for number, name in ((1, "ipv4"), (2, "ipv6")) if found.pop(name, None)]
+    found["ip_version"] = [*families, *found.get("ip_version", ())]
     return found
 
 
-def _split(name: str, text: str) -> list[str]:
-    return text.split(",") if name in ("verdict", "type", "protocol") else [text]
+def _split(name: str, said: Any) -> list[Any]:
+    return said.split(",") if name in ("verdict", "type", "protocol") else [said]
 
 
 def moment(text: str, flag: str, now_ns: int) -> int:
