@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +19,9 @@ from ciliumpy.store.interface import Key
 from ciliumpy.store.last_good import LastGood
 from ciliumpy.tables import source
 from tests.unit.store.support import agent, identity, node, policy
+
+if TYPE_CHECKING:
+    from collections.abc import Sized
 
 
 @pytest.fixture
@@ -250,23 +255,22 @@ async def test_ten_thousand_identities_leave_the_loop_to_others(root: Path, stat
             f"apiVersion: cilium.io/v2\nkind: CiliumIdentity\nmetadata: {{name: '{n}'}}\n"
             f"security-labels: {{'k8s:app': a{n}, 'k8s:io.kubernetes.pod.namespace': shop}}\n"
         )
-    turns = 0
+    steps = [0]
 
-    async def count() -> None:
-        nonlocal turns
+    async def count(objects: Sized) -> None:
         while True:
-            await asyncio.sleep(0.001)
-            turns += 1
+            await asyncio.sleep(0)
+            steps.append(len(objects))
 
-    counting = asyncio.get_running_loop().create_task(count())
     async with asyncio.timeout(100), agent(root, state, synced=False) as running:
-        await running.reflector.synced.wait()
         objects = running.db.table(source.IDENTITY_OBJECTS)
+        counting = asyncio.get_running_loop().create_task(count(objects))
+        await running.reflector.synced.wait()
         assert len(objects) == 10000
         assert [row.id for row in objects.by("labels", ("k8s:app=a300", "k8s:io.kubernetes.pod.namespace=shop"))] == [
             300
         ]
-        assert turns > 100
+        assert max(after - before for before, after in pairwise(steps)) < 1000
         await asyncio.to_thread(running.store.create_if_absent, identity(20000, "k8s:app=x"))
         await running.until(lambda: objects.get(20000) is not None)
     counting.cancel()
