@@ -21,7 +21,7 @@ pytestmark = pytest.mark.root
 
 def epochs(node: AgentNode) -> list[int]:
     found = []
-    for name in ("cp_epoch_v1", "cp_epepoch_v1"):
+    for name in ("cp_epoch_v1", "cp_epepoch_v1", "cp_ipepoch_v1"):
         with node.map(name) as map_:
             found += map_.items()[1].tolist()
     return found

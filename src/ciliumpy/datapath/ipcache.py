@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carries ipcache rows into the kernel: addresses into a hash, prefixes into a trie, one bump a batch."""
+"""Carries ipcache rows into the kernel: addresses into a hash, prefixes into a trie, one bump a batch.
+
+Only flows with the peers that a batch is about are judged again, by their buckets of epochs; except where a node's
+address changes, which is also the outer address of everybody behind it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.datapath import encode
 from ciliumpy.datapath.kernel import KernelMap, KernelMaps, dump, run_sized, write_all
@@ -20,6 +24,14 @@ if TYPE_CHECKING:
     from ciliumpy.tables.ipcache import IPCacheEntry
 
 VECTOR_WAIT_S = 1.0
+NODE = 4  # IPCACHE_NODE of bpf/c/layout.h
+
+
+class Written(NamedTuple):
+    """What the kernel has of a prefix: where, and whether it is a node's address."""
+
+    map: KernelMap
+    node: bool
 
 
 class IPCacheTarget:
@@ -33,10 +45,10 @@ class IPCacheTarget:
         self._prefixes = maps["cp_ipcidr_v1"]
         self._epochs = epochs
         self._vectors = vectors
-        self._written: dict[str, KernelMap] = {}
+        self._written: dict[str, Written] = {}
 
     def entries(self) -> dict[str, int]:
-        counts = Counter(map_.name for map_ in self._written.values())
+        counts = Counter(written.map.name for written in self._written.values())
         return {map_.name: counts[map_.name] for map_ in (self._hosts, self._prefixes)}
 
     async def update(self, rows: Sequence[IPCacheEntry]) -> Mapping[Hashable, str]:
@@ -55,7 +67,7 @@ class IPCacheTarget:
         return errors
 
     async def delete(self, rows: Sequence[IPCacheEntry]) -> Mapping[Hashable, str]:
-        await run_sized(len(rows), self._delete, [row.prefix for row in rows])
+        await run_sized(len(rows), self._delete, rows)
         return {}
 
     async def prune(self, rows: Sequence[IPCacheEntry]) -> int:
@@ -102,17 +114,30 @@ class IPCacheTarget:
             refused = write_all(map_, self._values(map_, rows))
             if refused:
                 errors |= {row.prefix: refused[key] for row in rows if (key := self._place(row.prefix)[1]) in refused}
-        self._written |= {row.prefix: self._place(row.prefix)[0] for row in rows if row.prefix not in errors}
-        if rows:
-            self._epochs.bump_global()
+        former = [old for row in rows if (old := self._written.get(row.prefix))]
+        self._written |= {
+            row.prefix: Written(self._place(row.prefix)[0], bool(row.flags & NODE))
+            for row in rows
+            if row.prefix not in errors
+        }
+        self._bump(rows, former)
         return errors
 
-    def _delete(self, prefixes: Sequence[str]) -> None:
-        for prefix in prefixes:
-            map_, key = self._place(prefix)
+    def _delete(self, rows: Sequence[IPCacheEntry]) -> None:
+        former = []
+        for row in rows:
+            map_, key = self._place(row.prefix)
             map_.delete(key)
-            self._written.pop(prefix, None)
-        self._epochs.bump_global()
+            if old := self._written.pop(row.prefix, None):
+                former.append(old)
+        self._bump(rows, former)
+
+    def _bump(self, rows: Sequence[IPCacheEntry], former: Sequence[Written]) -> None:
+        """After the last write. `former`: what the kernel had of the rows before."""
+        if any(row.flags & NODE for row in rows) or any(old.node for old in former):
+            self._epochs.bump_global()
+        else:
+            self._epochs.bump_peers(row.prefix for row in rows)
 
     def _repair(self, known: Sequence[IPCacheEntry], keep: set[str]) -> int:
         """Remove what nobody asked for, write what differs. A row that waits for its identity is left as it is."""

@@ -21,6 +21,7 @@ from ciliumpy.bpf import programs
 from ciliumpy.bpf.btf import Btf
 from ciliumpy.bpf.maps import MapError
 from ciliumpy.bpf.sys import MapType
+from ciliumpy.datapath.epochs import bucket_of
 
 OBJECT = Path(programs.__file__).parent / "objects" / "datapath.o"
 ARRAYS = {MapType.ARRAY, MapType.PERCPU_ARRAY}
@@ -97,6 +98,12 @@ class Kernel:
 
     def slot_epoch(self, slot: int) -> int:
         return int.from_bytes(self.maps["cp_epepoch_v1"].rows[slot.to_bytes(4, "little")], "little")
+
+    def peer_epoch(self, prefix: str) -> int:
+        """Of the bucket that a /24, /64 or longer lies in."""
+        bucket = bucket_of(prefix)
+        assert bucket is not None
+        return int.from_bytes(self.maps["cp_ipepoch_v1"].rows[bucket.to_bytes(4, "little")], "little")
 
 
 @functools.cache

@@ -66,15 +66,25 @@ def test_a_new_epoch_map_is_never_left_at_zero(kernel: Kernel) -> None:
     assert (kernel.epoch(), kernel.slot_epoch(9), kernel.slot_epoch(8)) == (3, 3, 2)
 
 
-def test_conntrack_is_of_another_time_if_either_map_of_epochs_is_new(kernel: Kernel) -> None:
+@pytest.mark.parametrize("name", ["cp_epoch_v1", "cp_epepoch_v1", "cp_ipepoch_v1"])
+def test_conntrack_is_of_another_time_if_any_map_of_epochs_is_new(kernel: Kernel, name: str) -> None:
     epochs = Epochs(kernel.maps)
     epochs.bump_all()
-    rows = kernel.maps["cp_epepoch_v1"].rows
+    rows = kernel.maps[name].rows
     rows.update(dict.fromkeys(rows, bytes(8)))
     assert epochs.is_fresh()
 
 
-@pytest.mark.parametrize("bump", [Epochs.bump_all, Epochs.bump_global, lambda epochs: epochs.bump_endpoints([5])])
+@pytest.mark.parametrize(
+    "bump",
+    [
+        Epochs.bump_all,
+        Epochs.bump_global,
+        lambda epochs: epochs.bump_endpoints([5]),
+        lambda epochs: epochs.bump_peers(["10.0.1.0/24"]),
+        lambda epochs: epochs.bump_peers([f"10.0.{net}.0/24" for net in range(100)]),
+    ],
+)
 def test_threads_that_bump_do_not_undo_each_other(kernel: Kernel, epochs: Epochs, bump) -> None:
     """One reads an epoch; before it writes, another bumps twice: what it writes then would be one that was passed."""
     others: list[threading.Thread] = []
@@ -83,6 +93,7 @@ def test_threads_that_bump_do_not_undo_each_other(kernel: Kernel, epochs: Epochs
         for _ in range(2):
             epochs.bump_global()
             epochs.bump_endpoints([5])
+            epochs.bump_peers(["10.0.1.0/24"])
 
     def read_and_wait(read, *args):
         value = read(*args)
@@ -92,15 +103,16 @@ def test_threads_that_bump_do_not_undo_each_other(kernel: Kernel, epochs: Epochs
             others[0].join(0.2)  # it is done, or it waits for us
         return value
 
-    for name in ("cp_epoch_v1", "cp_epepoch_v1"):
+    for name in ("cp_epoch_v1", "cp_epepoch_v1", "cp_ipepoch_v1"):
         map_ = kernel.maps[name]
         map_.items = functools.partial(read_and_wait, map_.items)
         map_.lookup_bytes = functools.partial(read_and_wait, map_.lookup_bytes)
-    before = kernel.epoch(), kernel.slot_epoch(5)
+    before = kernel.epoch(), kernel.slot_epoch(5), kernel.peer_epoch("10.0.1.0/24")
     bump(epochs)
     others[0].join()
     assert kernel.epoch() >= before[0] + 2
     assert kernel.slot_epoch(5) >= before[1] + 2
+    assert kernel.peer_epoch("10.0.1.0/24") >= before[2] + 2
 
 
 # ---- endpoints -------------------------------------------------------------------------------------------------------
@@ -232,7 +244,53 @@ async def test_addresses_and_prefixes_go_to_their_maps_with_one_bump(kernel: Ker
     assert target.entries() == {"cp_iphost_v1": 2, "cp_ipcidr_v1": 2}
     assert await target.delete(rows[:1]) == {}
     assert kernel.row("cp_iphost_v1", encode.address("10.0.1.5")) is None
-    assert kernel.epoch() == 3
+    assert kernel.epoch() == 2, "an address concerns its own network"
+    assert kernel.peer_epoch("10.0.1.77/32") == 2
+
+
+async def test_a_batch_bumps_the_networks_it_is_about_once_and_after_its_last_write(
+    kernel: Kernel, epochs: Epochs, db
+) -> None:
+    vector(db, 300)
+    target = IPCacheTarget(kernel.maps, epochs, db.table(VECTORS))
+    order: list[str] = []
+    for name in ("cp_iphost_v1", "cp_ipcidr_v1", "cp_ipepoch_v1"):
+        map_ = kernel.maps[name]
+        map_.update = functools.partial(_noted, order, name, map_.update)
+    rows = [IPCacheEntry(f"10.0.{net}.{host}/32", 300) for net in (1, 2) for host in range(20)]
+    assert await target.update([*rows, IPCacheEntry("fd00:0:0:7::/80", 300)]) == {}
+    assert [kernel.peer_epoch(p) for p in ("10.0.1.0/24", "10.0.2.9/32", "fd00:0:0:7::1/128", "10.0.3.0/24")] == [
+        2,
+        2,
+        2,
+        1,
+    ]
+    assert order[-3:] == ["cp_ipepoch_v1"] * 3
+    assert order.count("cp_ipepoch_v1") == 3
+    assert kernel.epoch() == 1
+    many = [IPCacheEntry(f"10.{net}.1.1/32", 300) for net in range(200)]
+    await target.update(many)
+    await target.delete(many)
+    assert kernel.peer_epoch("10.199.1.0/24") >= 3
+    assert kernel.epoch() == 1
+
+
+def _noted(order: list[str], name: str, update, *args) -> None:
+    order.append(name)
+    update(*args)
+
+
+async def test_a_nodes_address_concerns_everybody_behind_it(kernel: Kernel, epochs: Epochs, db) -> None:
+    """It is the outer address of flows whose own ends are in other buckets."""
+    vector(db, 6)
+    target = IPCacheTarget(kernel.maps, epochs, db.table(VECTORS))
+    node, plain = (IPCacheEntry("172.30.0.2/32", 6, flags=flags) for flags in (4, 0))
+    bumps = []
+    for step in (target.update([node]), target.update([plain]), target.update([plain]), target.delete([plain])):
+        before = kernel.epoch()
+        await step
+        bumps.append(kernel.epoch() - before)
+    assert bumps == [1, 1, 0, 0]
 
 
 async def test_a_row_waits_for_the_vector_of_its_identity(kernel: Kernel, epochs: Epochs, db, running) -> None:

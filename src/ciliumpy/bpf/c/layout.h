@@ -58,10 +58,17 @@ struct local_target {
 
 /* cp_epoch_v1: ARRAY of u64; only ever grows, 0 is never valid. */
 enum epoch_index {
-	EPOCH_GLOBAL = 0, /* ipcache, routes, devices, vectors of living identities */
+	EPOCH_GLOBAL = 0, /* routes, devices, vectors of living identities, nodes, wide prefixes of ipcache */
 	EPOCH_COUNT = 8,
 };
 /* cp_epepoch_v1: ARRAY of u64, slot -> epoch of that endpoint (its policy set, its identity, its being there). */
+
+/*
+ * cp_ipepoch_v1: ARRAY of u64, bucket -> epoch of what ipcache says of the addresses in it. A bucket is a hash of an
+ * address's /24 or /64: the top 12 bits of the 64-bit product of EPOCH_MIX and the network's number in host order.
+ */
+#define EPOCH_BUCKETS 4096
+#define EPOCH_MIX 0x9e3779b97f4a7c15ULL
 
 /* ---- ipcache --------------------------------------------------------------------------------------------------- */
 
@@ -214,7 +221,7 @@ enum ct_half_flags {
 
 /* One direction's decision. */
 struct ct_half {
-	__u64 epoch;	   /* epoch[GLOBAL] + epepoch[source_slot] + epepoch[target_slot] before the lookups; 0: stale */
+	__u64 epoch;	   /* global + source's + target's before the lookups (maps.h: epoch_sum); 0: stale */
 	__u8 verdict;	   /* enum ct_verdict */
 	__u8 target;	   /* enum ct_target */
 	__u8 source;	   /* enum hook: where this direction's packets come in; 0: not learned yet */

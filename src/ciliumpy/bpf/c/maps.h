@@ -20,6 +20,7 @@
 MAP(cp_endpoint_v1, BPF_MAP_TYPE_ARRAY, __u32, struct endpoint, MAX_ENDPOINTS, 0);
 MAP(cp_epoch_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, EPOCH_COUNT, 0);
 MAP(cp_epepoch_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, MAX_ENDPOINTS, 0);
+MAP(cp_ipepoch_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, EPOCH_BUCKETS, 0);
 MAP(cp_link_v1, BPF_MAP_TYPE_HASH, __u32, __u32, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
 MAP(cp_local_v1, BPF_MAP_TYPE_HASH, struct addr, struct local_target, 2 * MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
 
@@ -90,18 +91,35 @@ static __always_inline __u64 global_epoch(void)
 	return epoch ? *epoch : 0;
 }
 
-/* Slot 0 is no endpoint: whatever its epoch, it adds nothing. */
-static __always_inline __u64 endpoint_epoch(__u32 slot)
+static __always_inline __u32 epoch_bucket(const struct addr *a, const int family)
 {
-	__u64 *epoch = slot ? bpf_map_lookup_elem(&cp_epepoch_v1, &slot) : NULL;
+	const __u32 *x = addr_words(a);
+	__u64 network = family == IPV4 ? bpf_ntohl(x[3]) >> 8 : (__u64)bpf_ntohl(x[0]) << 32 | bpf_ntohl(x[1]);
 
+	return network * EPOCH_MIX >> 52;
+}
+
+/* Of one end: a local pod's own; of everybody else, what ipcache says of the address. Slot 0 is no endpoint. */
+static __always_inline __u64 end_epoch(__u32 slot, const struct addr *a, const int family)
+{
+	__u32 bucket;
+	__u64 *epoch;
+
+	if (slot) {
+		epoch = bpf_map_lookup_elem(&cp_epepoch_v1, &slot);
+	} else {
+		bucket = epoch_bucket(a, family);
+		epoch = bpf_map_lookup_elem(&cp_ipepoch_v1, &bucket);
+	}
 	return epoch ? *epoch : 0;
 }
 
-/* Each only grows, so that the sum is what it was only if all three are. */
-static __always_inline __u64 epoch_sum(__u32 source_slot, __u32 target_slot)
+/* What a direction's decision rests on. Each only grows, so that the sum is what it was only if all three are. */
+static __always_inline __u64 epoch_sum(const struct packet *p, __u32 source_slot, __u32 target_slot, const int family)
 {
 	__u64 global = global_epoch();
 
-	return global ? global + endpoint_epoch(source_slot) + endpoint_epoch(target_slot) : 0;
+	if (!global)
+		return 0;
+	return global + end_epoch(source_slot, &p->saddr, family) + end_epoch(target_slot, &p->daddr, family);
 }

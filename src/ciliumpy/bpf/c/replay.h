@@ -67,7 +67,7 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 
 	if (ct_expired(expires, now) || half->verdict != CT_ALLOWED || !source_holds(p, half))
 		return NOT_REPLAYED;
-	if (!half->epoch || half->epoch != epoch_sum(half->source_slot, half->target_slot))
+	if (!half->epoch || half->epoch != epoch_sum(p, half->source_slot, half->target_slot, family))
 		return NOT_REPLAYED;
 	if (half->target == TARGET_LOCAL && !same_generation(half->target_slot, half->to_pod.generation))
 		return NOT_REPLAYED;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Who sent the packet and where it goes, from the tables. Fills in identities, endpoints, the source binding and the
- * target of this direction's half row. An endpoint's epoch is read before its row: what changes in between leaves the
- * decision stale, never wrong.
+ * target of this direction's half row. An endpoint's or a peer's epoch is read before its row: what changes in between
+ * leaves the decision stale, never wrong. Of the tunnel's own ends there is no epoch but the global one.
  */
 #pragma once
 
@@ -17,7 +17,7 @@ static __always_inline int source_pod(struct packet *p, const int family, struct
 	if (!slot || !*slot)
 		return REFUSE(p, FILE_RESOLVE, DROP_ENDPOINT_NOT_READY);
 	half->source_slot = *slot;
-	half->epoch += endpoint_epoch(*slot);
+	half->epoch += end_epoch(*slot, &p->saddr, family);
 	ep = endpoint_of(*slot);
 	if (!ep || !ep->generation || ep->ifindex != p->ifindex || !(ep->flags & ENDPOINT_READY))
 		return REFUSE(p, FILE_RESOLVE, DROP_ENDPOINT_NOT_READY);
@@ -97,6 +97,8 @@ static __always_inline int source_netdev(struct packet *p, const int family)
 static __always_inline int resolve_source(struct packet *p, const int family, struct ct_half *half)
 {
 	half->source = p->hook;
+	if (p->hook != HOOK_POD)
+		half->epoch += end_epoch(0, &p->saddr, family);
 	switch (p->hook) {
 	case HOOK_POD:
 		return source_pod(p, family, half);
@@ -118,12 +120,13 @@ static __always_inline void aim_at_pod(struct ct_half *half, const struct endpoi
 	__builtin_memcpy(half->to_pod.smac, ep->host_mac, ETH_ALEN);
 }
 
-static __always_inline int target_pod(struct packet *p, struct ct_half *half, const struct local_target *local)
+static __always_inline int target_pod(struct packet *p, const int family, struct ct_half *half,
+				      const struct local_target *local)
 {
 	struct endpoint *ep;
 
 	half->target_slot = local->slot;
-	half->epoch += endpoint_epoch(local->slot);
+	half->epoch += end_epoch(local->slot, &p->daddr, family);
 	ep = endpoint_of(local->slot);
 	if (!ep || !ep->generation || ep->generation != local->generation || !(ep->flags & ENDPOINT_READY))
 		return REFUSE(p, FILE_RESOLVE, DROP_ENDPOINT_NOT_READY);
@@ -175,12 +178,13 @@ static __always_inline int resolve_target(struct __sk_buff *skb, struct packet *
 	struct ipcache_entry *entry;
 
 	if (local)
-		return target_pod(p, half, local);
+		return target_pod(p, family, half, local);
 	if (p->hook == HOOK_NETDEV)
 		return 0;
 	/* A pod that speaks the tunnel's protocol could be anybody. */
 	if (p->hook == HOOK_POD && p->protocol == IPPROTO_UDP && p->dport == cfg_tunnel_port)
 		return REFUSE(p, FILE_RESOLVE, DROP_ENCAP_PROHIBITED);
+	half->epoch += end_epoch(0, &p->daddr, family);
 	entry = ipcache_find(&p->daddr);
 	if (is_own(&p->daddr, entry, family)) {
 		p->dst_identity = IDENTITY_HOST;
