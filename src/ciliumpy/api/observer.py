@@ -131,7 +131,7 @@ class ObserverServer:
             request.whitelist, request.blacklist, self._history.names, self._node_name, self._node_labels
         )
         query = Query(
-            number=0 if request.number == EVERYTHING else request.number,
+            number=0 if request.number == EVERYTHING and not request.follow else request.number,
             first=request.first,
             follow=request.follow,
             since=_nanoseconds(request.since) if request.HasField("since") else None,
