@@ -55,7 +55,9 @@ _ciliumpy_words() {
         "bpf map")
             echo "list dump" ;;
         "lab")
-            echo "demo up status apply delete exec logs start stop down" ;;
+            echo "demo up status apply delete exec run logs start stop down" ;;
+        "lab logs")
+            echo "NODE [NAMESPACE/]POD" ;;
         "statedb")
             echo "tables dump" ;;
         "completion")
@@ -117,13 +119,16 @@ _ciliumpy_flags() {
             echo "--file -f --no-wait --wait --timeout --lab --help -h" ;;
         "lab delete")
             echo "--file -f --namespace -n --no-wait --wait --lab --help -h" ;;
-        "lab exec" |\
-            "lab start" |\
+        "lab exec")
+            echo "--stdin -i --tty -t --lab --help -h" ;;
+        "lab run")
+            echo "--stdin -i --tty -t --rm --namespace -n --node --labels -l --env --port --restart --timeout --lab --help -h" ;;
+        "lab logs")
+            echo "--follow -f --tail --lab --help -h" ;;
+        "lab start" |\
             "lab stop" |\
             "lab down")
             echo "--lab --help -h" ;;
-        "lab logs")
-            echo "--follow -f --lab --help -h" ;;
     esac
 }
 
@@ -236,6 +241,16 @@ _ciliumpy_value() {
             "lab delete:-n" |\
             "lab delete:--lab" |\
             "lab exec:--lab" |\
+            "lab run:--namespace" |\
+            "lab run:-n" |\
+            "lab run:--node" |\
+            "lab run:--labels" |\
+            "lab run:-l" |\
+            "lab run:--env" |\
+            "lab run:--port" |\
+            "lab run:--timeout" |\
+            "lab run:--lab" |\
+            "lab logs:--tail" |\
             "lab logs:--lab" |\
             "lab start:--lab" |\
             "lab stop:--lab" |\
@@ -312,6 +327,8 @@ _ciliumpy_value() {
             echo "compact dict json jsonpb table" ;;
         "observe:--color")
             echo "auto always never" ;;
+        "lab run:--restart")
+            echo "Always OnFailure Never" ;;
     esac
 }
 
