@@ -39,10 +39,11 @@ _ciliumpy() {
 _ciliumpy_words() {
     case "$1" in
         "")
-            echo "status observe monitor endpoint identity policy node bpf preflight lab statedb completion version" ;;
+            echo "status observe monitor endpoint identity policy ip node bpf preflight lab statedb config completion version" ;;
         "endpoint" |\
             "identity" |\
-            "policy")
+            "policy" |\
+            "ip")
             echo "list get" ;;
         "node" |\
             "bpf ct" |\
@@ -60,6 +61,8 @@ _ciliumpy_words() {
             echo "NODE [NAMESPACE/]POD" ;;
         "statedb")
             echo "tables dump" ;;
+        "config")
+            echo "list get set explain" ;;
         "completion")
             echo "bash zsh" ;;
     esac
@@ -71,6 +74,7 @@ _ciliumpy_flags() {
             "endpoint" |\
             "identity" |\
             "policy" |\
+            "ip" |\
             "node" |\
             "bpf" |\
             "bpf map" |\
@@ -81,6 +85,7 @@ _ciliumpy_flags() {
             "lab" |\
             "lab demo" |\
             "statedb" |\
+            "config" |\
             "completion")
             echo "--help -h" ;;
         "status")
@@ -94,6 +99,7 @@ _ciliumpy_flags() {
         "endpoint get" |\
             "identity list" |\
             "identity get" |\
+            "ip get" |\
             "node list" |\
             "bpf map list" |\
             "bpf map dump" |\
@@ -102,11 +108,16 @@ _ciliumpy_flags() {
             "bpf policy list" |\
             "statedb tables" |\
             "statedb dump" |\
+            "config get" |\
+            "config set" |\
+            "config explain" |\
             "version")
             echo "--lab --node --output -o --help -h" ;;
         "policy list" |\
             "policy get")
             echo "--namespace -n --lab --node --output -o --help -h" ;;
+        "ip list")
+            echo "--labels -l --identity --numeric -n --lab --node --output -o --help -h" ;;
         "bpf ct list")
             echo "--time-diff -d --lab --node --output -o --help -h" ;;
         "preflight")
@@ -129,6 +140,8 @@ _ciliumpy_flags() {
             "lab stop" |\
             "lab down")
             echo "--lab --help -h" ;;
+        "config list")
+            echo "--changed --lab --node --output -o --help -h" ;;
     esac
 }
 
@@ -219,6 +232,13 @@ _ciliumpy_value() {
             "policy get:-n" |\
             "policy get:--lab" |\
             "policy get:--node" |\
+            "ip list:--labels" |\
+            "ip list:-l" |\
+            "ip list:--identity" |\
+            "ip list:--lab" |\
+            "ip list:--node" |\
+            "ip get:--lab" |\
+            "ip get:--node" |\
             "node list:--lab" |\
             "node list:--node" |\
             "bpf map list:--lab" |\
@@ -259,6 +279,14 @@ _ciliumpy_value() {
             "statedb tables:--node" |\
             "statedb dump:--lab" |\
             "statedb dump:--node" |\
+            "config list:--lab" |\
+            "config list:--node" |\
+            "config get:--lab" |\
+            "config get:--node" |\
+            "config set:--lab" |\
+            "config set:--node" |\
+            "config explain:--lab" |\
+            "config explain:--node" |\
             "version:--lab" |\
             "version:--node")
             echo "any" ;;
@@ -276,6 +304,10 @@ _ciliumpy_value() {
             "policy list:-o" |\
             "policy get:--output" |\
             "policy get:-o" |\
+            "ip list:--output" |\
+            "ip list:-o" |\
+            "ip get:--output" |\
+            "ip get:-o" |\
             "node list:--output" |\
             "node list:-o" |\
             "bpf map list:--output" |\
@@ -298,6 +330,14 @@ _ciliumpy_value() {
             "statedb tables:-o" |\
             "statedb dump:--output" |\
             "statedb dump:-o" |\
+            "config list:--output" |\
+            "config list:-o" |\
+            "config get:--output" |\
+            "config get:-o" |\
+            "config set:--output" |\
+            "config set:-o" |\
+            "config explain:--output" |\
+            "config explain:-o" |\
             "version:--output" |\
             "version:-o")
             echo "text wide json yaml jsonpath= name" ;;

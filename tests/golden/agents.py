@@ -13,6 +13,8 @@ from typing import Any
 
 from ciliumpy.api.admin import AdminContext
 from ciliumpy.api.admin_server import serve
+from ciliumpy.daemon import config
+from ciliumpy.daemon.runtime import RuntimeConfig
 from ciliumpy.model.cnp import decode_policy
 from ciliumpy.state.database import Database
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, KernelEndpoint
@@ -81,6 +83,9 @@ def database(node: str) -> Database:
                 tunnel = "" if other == node else f"192.168.0.{other[1:]}"
                 prefix = f"10.244.{other[1:]}.{slot}/32"
                 txn.upsert(IPCACHE, IPCacheEntry(prefix, identity, tunnel, 0, "endpoint", namespace, pod, other))
+        txn.upsert(IPCACHE, IPCacheEntry("10.0.0.0/8", 2, source="reserved"))
+        txn.upsert(IPCACHE, IPCacheEntry("10.244.0.0/16", 2, source="reserved"))
+        txn.upsert(IPCACHE, IPCacheEntry(f"192.168.0.{number}/32", 1, flags=2, source="node", node=node))
         for slot, pod in enumerate(PLACES[node], 3):
             identity, namespace, own = PODS[pod]
             enforced = own.get("tier") == "api"
@@ -161,6 +166,14 @@ async def monitor(types: frozenset[str]) -> AsyncIterator[bytes]:
         yield json.dumps({"type": kind}).encode()
 
 
+def configuration(folder: Path, node: str) -> RuntimeConfig:
+    """n1 has its settings from three places."""
+    more = "hubble:\n  flows: 4096\nnetwork:\n  tunnelPort: 8473\n" if node == "n1" else ""
+    (folder / "agent.yaml").write_text(f"node: {{name: {node}, lab: {LAB}}}\n{more}")
+    environment = {"CILIUMPY_HUBBLE_FLOWS": "8192"} if node == "n1" else {}
+    return RuntimeConfig(config.load(folder / "agent.yaml", environment))
+
+
 class Lab:
     """Nodes n1 and n2. `statuses` may be changed by a test; `stop` takes a node's agent away, as a crash does.
 
@@ -205,7 +218,8 @@ class Lab:
 
     async def _serve(self, node: str) -> None:
         self.folder(node).mkdir(parents=True)
-        context = AdminContext(self.databases[node], lambda: self._status(node), lambda: {"node": node}, monitor)
+        settings = configuration(self.folder(node), node)
+        context = AdminContext(self.databases[node], lambda: self._status(node), settings, monitor)
         listening = asyncio.Event()
         server = serve(context, self.folder(node) / "agent.sock", listening.set)
         self._servers[node] = asyncio.get_running_loop().create_task(server)

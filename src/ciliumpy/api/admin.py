@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The admin API: what the agent knows, as JSON over HTTP. Reading only.
+"""The admin API: what the agent knows, as JSON over HTTP. Reading only, but for a few settings.
 
     GET /v1/health                          {"status": "ok" | "degraded" | "starting"}
     GET /v1/status                          the agent's status as one object
@@ -8,7 +8,8 @@
     GET /v1/policies    /v1/policies/{namespace}/{name}     "-" is the namespace of a cluster-wide policy
     GET /v1/nodes       /v1/ipcache
     GET /v1/statedb     /v1/statedb/{table}                 tables, and the rows of one as they are
-    GET /v1/config                          the configuration in force
+    GET /v1/config      /v1/config/{key}                    the configuration in force, and where it came from
+    PUT /v1/config/{key}                    {"value": "debug"}: change a setting until the agent's next start
     GET /v1/monitor?type=drop,trace         events as they come, one JSON object a line
 
 Lists are {"items": [...]}; errors {"message", "hint"} with a status of 4xx or 5xx. Keys are camelCase and stay.
@@ -19,10 +20,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ciliumpy.state.database import Database
 
@@ -52,6 +55,20 @@ class AbsentError(CiliumpyError):
     """What was asked for is not there."""
 
 
+class Settings(Protocol):
+    """The configuration. Of a setting: key, value, source, default, type, unit, description, overridden and more."""
+
+    def items(self) -> Sequence[Mapping[str, Any]]: ...
+
+    def item(self, key: str) -> Mapping[str, Any]:
+        """Return one; CiliumpyError if there is no such key."""
+        ...
+
+    def change(self, key: str, text: str) -> Mapping[str, Any]:
+        """Change one until the next start and return it; CiliumpyError if that cannot be."""
+        ...
+
+
 class AdminContext(NamedTuple):
     """What the API answers from; the agent fills it.
 
@@ -60,7 +77,7 @@ class AdminContext(NamedTuple):
 
     db: Database
     status: Callable[[], Mapping[str, Any]]
-    config: Callable[[], Mapping[str, Any]]
+    config: Settings
     monitor: Callable[[frozenset[str]], AsyncIterator[bytes]]
 
 
@@ -71,6 +88,8 @@ def application(context: AdminContext) -> Starlette:
         Route("/v1/health", handlers.health),
         Route("/v1/status", handlers.status),
         Route("/v1/config", handlers.config),
+        Route("/v1/config/{key}", handlers.setting),
+        Route("/v1/config/{key}", handlers.change_setting, methods=["PUT"]),
         Route("/v1/monitor", handlers.monitor),
         Route("/v1/endpoints", handlers.endpoints),
         Route("/v1/endpoints/{id:int}", handlers.endpoint),
@@ -85,8 +104,21 @@ def application(context: AdminContext) -> Starlette:
     ]
     return Starlette(
         routes=routes,
+        middleware=[Middleware(Told)],
         exception_handlers={HTTPException: _refused, CiliumpyError: _explained, Exception: _failed},
     )
+
+
+class Told:
+    """Logs each request, for who looks for what asks the agent so much."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            _log.debug("%s %s", scope["method"], scope["path"])
+        await self._app(scope, receive, send)
 
 
 class Handlers:
@@ -103,7 +135,20 @@ class Handlers:
         return JSONResponse(self._context.status())
 
     async def config(self, _: Request) -> Response:
-        return JSONResponse(self._context.config())
+        return JSONResponse({"items": list(self._context.config.items())})
+
+    async def setting(self, request: Request) -> Response:
+        return JSONResponse(self._context.config.item(request.path_params["key"]))
+
+    async def change_setting(self, request: Request) -> Response:
+        try:
+            value = json.loads(await request.body())["value"]
+        except (ValueError, TypeError, LookupError):
+            return _error(400, 'the body wants to be {"value": ...}', None)
+        key, text = request.path_params["key"], value if isinstance(value, str) else json.dumps(value)
+        changed = self._context.config.change(key, text)
+        _log.warning("%s is %s from now on, until the next start", key, text)
+        return JSONResponse(changed)
 
     async def monitor(self, request: Request) -> Response:
         types = frozenset(t for t in request.query_params.get("type", "").split(",") if t)
@@ -151,7 +196,7 @@ class Handlers:
         return _items(self._db.table(NODES).all(), objects.node)
 
     async def ipcache(self, _: Request) -> Response:
-        return _items(self._db.table(IPCACHE).all(), objects.ipcache_entry)
+        return _items(self._db.table(IPCACHE).all(), lambda row: objects.ipcache_entry(self._db, row))
 
     async def tables(self, _: Request) -> Response:
         return JSONResponse({"items": [statedb.summary(table) for table in self._db.tables.values()]})
@@ -183,7 +228,7 @@ def _json(value: Mapping[str, Any]) -> str:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """Answer what starlette itself refuses: no such path, another method than GET."""
+    """Answer what starlette itself refuses: no such path, a method that the path does not have."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     return _error(status, f"{request.method} {request.url.path}: {getattr(error, 'detail', error)}", None)
 
@@ -194,7 +239,7 @@ async def _explained(_: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    _log.error("GET %s failed", request.url.path, exc_info=error)
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return _error(500, f"{type(error).__name__}: {error}", "this is a defect; the agent's log has more")
 
 

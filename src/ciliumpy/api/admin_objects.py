@@ -10,6 +10,7 @@ from ciliumpy.model.labels import parse
 from ciliumpy.model.verdicts import Direction, Verdict
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
+from ciliumpy.tables.identities import IDENTITIES
 from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
 from ciliumpy.tables.source import POLICIES
 
@@ -130,10 +131,12 @@ def node(row: Node) -> Object:
     }
 
 
-def ipcache_entry(row: IPCacheEntry) -> Object:
+def ipcache_entry(db: Database, row: IPCacheEntry) -> Object:
+    known = db.table(IDENTITIES).get(row.identity)
     return {
         "prefix": row.prefix,
         "identity": row.identity,
+        "labels": list(known.labels) if known else [],
         "tunnel": row.tunnel,
         "flags": row.flags,
         "source": row.source,

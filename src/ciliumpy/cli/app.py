@@ -105,6 +105,13 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
                 "get": Verb("ciliumpy.cli.policy.get", "Show one policy as the agent has understood it."),
             },
         ),
+        "ip": Group(
+            "Which identity each address has.",
+            {
+                "list": Verb("ciliumpy.cli.ip.list", "List the addresses with their identity and place."),
+                "get": Verb("ciliumpy.cli.ip.get", "Show which entry decides on an address."),
+            },
+        ),
         "node": Group(
             "The nodes of the cluster.",
             {"list": Verb("ciliumpy.cli.node.list", "List the nodes, their addresses and pod ranges.")},
@@ -123,12 +130,24 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
                 "dump": Verb("ciliumpy.cli.statedb.dump", "Print the rows of a table."),
             },
         ),
+        "config": Group(
+            "The agents' settings.",
+            {
+                "list": Verb("ciliumpy.cli.config.list", "List the settings, and where each came from."),
+                "get": Verb("ciliumpy.cli.config.get", "Show the value of one setting."),
+                "set": Verb("ciliumpy.cli.config.set", "Change a setting while the agents run."),
+                "explain": Verb("ciliumpy.cli.config.explain", "Explain a setting, and why it is what it is."),
+            },
+            default="list",
+            assign="set",
+        ),
         "completion": Verb("ciliumpy.cli.completion", "Print the completion script of a shell."),
         "version": Verb("ciliumpy.cli.version", "Print the version of this command and of the agents."),
     },
 }
 
 ALIASES = {"ls": "list"}
+HELP = ("-h", "--help")
 EVERYWHERE = ("--lab", "--node", "--output", "-o")  # flags that may also stand before the verb
 
 
@@ -195,7 +214,8 @@ def in_order(args: Sequence[str]) -> list[str]:
         else:
             break
     if isinstance(entry, Group):
-        meant = entry.default if not rest else entry.assign if "=" in rest[0] else ""
+        own = not rest or (rest[0].startswith("-") and rest[0] not in HELP)
+        meant = entry.default if own else entry.assign if "=" in rest[0] else ""
         return [*path, meant, *flags, *rest] if meant else [*path, *rest]
     return [*path, *flags, *rest]
 

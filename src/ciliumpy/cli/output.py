@@ -20,6 +20,7 @@ API_VERSION = "ciliumpy/v1"
 GAP = "   "
 
 Item = Mapping[str, Any]
+Pairs = list[tuple[str, object]]
 
 
 class Column(NamedTuple):
@@ -127,9 +128,9 @@ def show_one(kind: str, item: Item, pairs: Sequence[tuple[str, object]], output:
         sys.stdout.write(document(envelope(kind, [item], ()), form))
 
 
-def description(pairs: Sequence[tuple[str, object]]) -> str:
+def description(pairs: Sequence[tuple[str, object]], width: int = 0) -> str:
     """Return `Name:   value` lines, values aligned; a value that is a list goes on in the next lines."""
-    width = max(len(title) for title, _ in pairs) + 1
+    width = max(width, *(len(title) + 1 for title, _ in pairs))
     text = []
     for title, value in pairs:
         for n, line in enumerate(lines(value)):

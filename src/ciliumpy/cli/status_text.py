@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ciliumpy.cli.output import Column, Item, Problem, description, table
+from ciliumpy.cli.output import Column, Item, Pairs, Problem, description, table
 from ciliumpy.cli.terminal import printable
 from ciliumpy.kit.units import format_bytes, format_duration
 
 WORDS = {"ok": "Ok", "degraded": "Degraded", "starting": "Starting", "stopped": "Stopped"}
-
-Pairs = list[tuple[str, object]]
 
 
 def word(state: str) -> str:

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from ciliumpy.client.target import Target
 
 TIMEOUT_S = 5.0
+_PLAIN = frozenset(range(33, 127)) - frozenset(b'%"<>\\^`{|}#')
 MAX_LINE = 65536  # of the status line or a header
 
 
 class AdminClient:
     """The admin API of one agent."""
 
-    def __init__(self, socket_path: Path, agent: str = "", *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, socket_path: Path, agent: str = "", *, version: str = "", timeout_s: float = TIMEOUT_S) -> None:
         self.socket_path = socket_path
         self.agent = agent
+        self.version = version
         self.timeout_s = timeout_s
 
     @classmethod
@@ -34,13 +36,22 @@ class AdminClient:
         """Return the client of a target; CiliumpyError if its agent has not announced itself."""
         if not target.running:
             raise CiliumpyError("the agent is not running", _start_hint(target))
-        return cls(target.admin_socket, target.node, timeout_s=timeout_s)
+        return cls(target.admin_socket, target.node, version=target.version, timeout_s=timeout_s)
 
     def get(self, path: str) -> Any:
         """Return the object that `path` answers; CiliumpyError with the agent's own words if it refuses."""
+        return self._ask(path)
+
+    def put(self, path: str, value: Any) -> Any:
+        """Send `value` to `path` and return what it answers; CiliumpyError as `get`."""
         import json
 
-        with self._request(path) as answer:
+        return self._ask(path, method="PUT", body=json.dumps(value).encode())
+
+    def _ask(self, path: str, **request: Any) -> Any:
+        import json
+
+        with self._request(path, **request) as answer:
             body = answer.read()
         try:
             value = json.loads(body)
@@ -49,8 +60,18 @@ class AdminClient:
         if answer.status >= 400:
             said = value if isinstance(value, dict) else {}
             message = said.get("message") or f"the agent answered {path} with status {answer.status}"
+            if message.endswith((": Not Found", ": Method Not Allowed")):
+                raise self._other_version(path)
             raise CiliumpyError(message, said.get("hint") or None)
         return value
+
+    def _other_version(self, path: str) -> CiliumpyError:
+        from ciliumpy import __version__
+
+        of = f": it is version {self.version}, and this command {__version__}" if self.version else ""
+        return CiliumpyError(
+            f"the agent does not know {path}{of}", "restart the agent with the version of this command"
+        )
 
     def stream(self, path: str) -> Iterator[bytes]:
         """Yield the lines that `path` sends, without their end, until the agent ends it."""
@@ -64,12 +85,14 @@ class AdminClient:
             if rest:
                 yield rest
 
-    def _request(self, path: str, timeout_s: float | None = 0) -> Answer:
+    def _request(self, path: str, timeout_s: float | None = 0, *, method: str = "GET", body: bytes = b"") -> Answer:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(self.timeout_s)
         try:
             connection.connect(str(self.socket_path))
-            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n".encode())
+            length = f"Content-Length: {len(body)}\r\n" if body else ""
+            head = f"{method} {_quoted(path)} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n{length}\r\n"
+            connection.sendall(head.encode() + body)
             answer = Answer(connection)
         except OSError as error:
             connection.close()
@@ -149,6 +172,11 @@ class Answer:
         if len(data) < size:
             raise _broken()
         return data
+
+
+def _quoted(path: str) -> str:
+    """Return a path as it may stand in a request; names in it come from users."""
+    return "".join(chr(octet) if octet in _PLAIN else f"%{octet:02X}" for octet in path.encode())
 
 
 def _broken() -> CiliumpyError:

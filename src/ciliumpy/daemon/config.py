@@ -12,6 +12,7 @@ import msgspec
 
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.state import config as settings
+from ciliumpy.state.schema import about
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -26,67 +27,91 @@ class Part(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
 
 
 class NodeConfig(Part, frozen=True):
-    name: str = ""  # empty: the machine's host name
-    cluster: str = "default"
-    lab: str = ""
-    labels: dict[str, str] = {}  # of its CiliumNode
+    name: Annotated[str, about("The node's name; empty: the machine's host name.")] = ""
+    cluster: Annotated[str, about("The cluster's name; it is a label of every identity.")] = "default"
+    lab: Annotated[str, about("The lab the node is of; empty: none. `ciliumpy lab` sets it.")] = ""
+    labels: Annotated[dict[str, str], about("Labels of the node's CiliumNode object.")] = {}
 
 
 class StoreConfig(Part, frozen=True):
-    path: str = "/etc/ciliumpy/store"
+    path: Annotated[str, about("The folder that holds the cluster's objects.")] = "/etc/ciliumpy/store"
 
 
 class PathsConfig(Part, frozen=True):
-    run: str = "/run/ciliumpy"
-    state: str = "/var/lib/ciliumpy"
-    bpffs: str = "/sys/fs/bpf/ciliumpy"
-    cgroup: str = ""  # empty: found from the mounts
+    run: Annotated[str, about("Folder of the sockets and of `agent.json`, by which commands find the agent.")] = (
+        "/run/ciliumpy"
+    )
+    state: Annotated[str, about("Folder of what outlives a restart: endpoints, last good objects.")] = (
+        "/var/lib/ciliumpy"
+    )
+    bpffs: Annotated[str, about("Folder of a BPF file system in which maps and links are pinned.")] = (
+        "/sys/fs/bpf/ciliumpy"
+    )
+    cgroup: Annotated[str, about("The node's cgroup; empty: found from the mounts.")] = ""
 
 
 class NetworkConfig(Part, frozen=True):
-    device: str = "eth0"
-    tunnel: Literal["vxlan"] = "vxlan"
-    tunnel_port: Port = 8472
-    mtu: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0  # of the underlay; 0: the device's
-    ipv4: bool = True
-    ipv6: bool = True
+    device: Annotated[str, about("The device to the other nodes and the world.")] = "eth0"
+    tunnel: Annotated[Literal["vxlan"], about("How packets for pods of other nodes are carried.")] = "vxlan"
+    tunnel_port: Annotated[Port, about("UDP port of the tunnel, the same on all nodes.")] = 8472
+    mtu: Annotated[
+        int, msgspec.Meta(ge=0, le=65535), about("MTU of the underlay; 0: the device's. Pods get less.", unit="bytes")
+    ] = 0
+    ipv4: Annotated[bool, about("Whether pods have IPv4 addresses.")] = True
+    ipv6: Annotated[bool, about("Whether pods have IPv6 addresses.")] = True
 
 
 class IpamConfig(Part, frozen=True):
-    cluster_pod_cidrs: tuple[str, ...] = msgspec.field(
-        name="clusterPodCIDRs", default=("10.244.0.0/16", "fd00:10:244::/48")
-    )
-    node_mask_sizes: tuple[int, ...] = (24, 64)  # IPv4, IPv6
+    cluster_pod_cidrs: Annotated[
+        tuple[str, ...], about("The cluster's pod prefixes, one a family; each node takes a part.")
+    ] = msgspec.field(name="clusterPodCIDRs", default=("10.244.0.0/16", "fd00:10:244::/48"))
+    node_mask_sizes: Annotated[
+        tuple[int, ...], about("Length of a node's part of these prefixes: IPv4, IPv6.", unit="bits")
+    ] = (24, 64)
 
 
 class PolicyConfig(Part, frozen=True):
-    enforcement: Literal["default", "always", "never"] = "default"
+    enforcement: Annotated[
+        Literal["default", "always", "never"],
+        about("Which endpoints are closed: those that a policy selects, all, or none."),
+    ] = "default"
 
 
 class HubbleConfig(Part, frozen=True):
-    flows: Positive = 65536
-    ring_bytes: Positive = 1 << 20  # of each CPU; a power of two
+    flows: Annotated[Positive, about("How many flows the history keeps.", unit="flows")] = 65536
+    ring_bytes: Annotated[Positive, about("Size of each CPU's event ring; a power of two.", unit="bytes")] = 1 << 20
 
 
 class ConntrackConfig(Part, frozen=True):
-    entries: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0  # 0: 65,536 in a lab, 524,288 on a host
-    timeout_tcp_syn: Positive = 60  # seconds, as all here
-    timeout_tcp: Positive = 8000
-    timeout_any: Positive = 60
-    timeout_tcp_fin: Positive = 10
+    entries: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=1 << 24),
+        about("Rows of each conntrack map; 0: 65,536 in a lab, 524,288 on a host.", unit="rows"),
+    ] = 0
+    timeout_tcp_syn: Annotated[Positive, about("Life of a half-open TCP connection.", unit="seconds")] = 60
+    timeout_tcp: Annotated[Positive, about("Life of an idle TCP connection.", unit="seconds")] = 8000
+    timeout_any: Annotated[Positive, about("Life of an idle flow that is not TCP.", unit="seconds")] = 60
+    timeout_tcp_fin: Annotated[Positive, about("Life of a TCP connection that both ends close.", unit="seconds")] = 10
 
 
 class MapsConfig(Part, frozen=True):
-    policy_classes: Entries = 16384
-    policy_ports: Entries = 65536
-    policy_sets: Entries = 16384
-    policy_ranges: Entries = 16384
-    identities: Entries = 65536
-    ipcache: Annotated[int, msgspec.Meta(ge=0, le=1 << 24)] = 0  # 0: 65,536 in a lab, 512,000 on a host
+    policy_classes: Annotated[Entries, about("Port classes of all policy sets.", unit="rows")] = 16384
+    policy_ports: Annotated[Entries, about("Single ports of all policy sets.", unit="rows")] = 65536
+    policy_sets: Annotated[Entries, about("Policy sets: one an identity of this node.", unit="rows")] = 16384
+    policy_ranges: Annotated[Entries, about("Port ranges of all policy sets, by protocol.", unit="rows")] = 16384
+    identities: Annotated[Entries, about("Identities of the cluster.", unit="rows")] = 65536
+    ipcache: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=1 << 24),
+        about("Addresses, and prefixes, of the cluster; 0: 65,536 in a lab, 512,000 on a host.", unit="rows"),
+    ] = 0
 
 
 class LogConfig(Part, frozen=True):
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        about("The least important lines that are logged. `ciliumpy config set` changes it at run time."),
+    ] = "info"
 
 
 class AgentConfig(Part, frozen=True):
@@ -147,6 +172,16 @@ class AgentConfig(Part, frozen=True):
 
 
 Loaded = settings.Config[AgentConfig]
+
+
+def effective(config: AgentConfig) -> dict[str, str | int]:
+    """Return what is in force of the settings whose value says "as it is best here"."""
+    sizes = config.map_sizes()
+    return {
+        "node.name": config.name,
+        "conntrack.entries": sizes["cp_ct4_v1"],
+        "maps.ipcache": sizes["cp_iphost_v1"],
+    }
 
 
 def load(file: Path | None, env: dict[str, str]) -> Loaded:

@@ -24,7 +24,12 @@ def configure(level: str) -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    set_level(level)
     # What we hear of them would be said by ourselves, or is of no use to who runs the agent.
     for chatty in ("asyncio", "uvicorn", "pyroute2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def set_level(level: str) -> None:
+    """Log lines of this importance and above from now on: debug, info, warning or error."""
+    logging.getLogger().setLevel(level.upper())

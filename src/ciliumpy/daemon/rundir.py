@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ciliumpy import __version__
 from ciliumpy.bpf.pins import mounted
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ciliumpy.daemon.config import AgentConfig, Loaded
+    from ciliumpy.daemon.config import AgentConfig
 
 ADMIN_SOCKET, HUBBLE_SOCKET, CNI_SOCKET = "agent.sock", "hubble.sock", "cni.sock"
 
@@ -78,8 +78,3 @@ def announce(config: AgentConfig, started_ns: int) -> None:
         raise CiliumpyError(
             f"cannot write {config.run}/agent.json: {error.strerror}", "make room, and start again"
         ) from None
-
-
-def explain(loaded: Loaded) -> dict[str, Any]:
-    """Return every setting with its value and where it came from."""
-    return {setting.key: {"value": setting.value, "source": setting.source} for setting in loaded.settings()}

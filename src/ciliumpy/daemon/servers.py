@@ -11,6 +11,7 @@ from ciliumpy.api.cni import CniServer
 from ciliumpy.api.observer import ObserverServer
 from ciliumpy.bpf.ring import RingGroup
 from ciliumpy.daemon import rundir
+from ciliumpy.daemon.runtime import RuntimeConfig
 from ciliumpy.daemon.settle import listen
 from ciliumpy.daemon.status import Parts, Status
 from ciliumpy.flows.pipeline import FlowPipeline
@@ -32,7 +33,7 @@ class Servers:
         self._flows = flows = FlowPipeline(self._rings, parts.db, parts.clock, config.hubble.flows)
         self._lag = LoopLag()
         status = Status(parts, self._flows, self._rings, self._lag)
-        self._admin = AdminContext(parts.db, status, lambda: rundir.explain(parts.loaded), flows.monitor)
+        self._admin = AdminContext(parts.db, status, RuntimeConfig(parts.loaded), flows.monitor)
         self._cni = CniServer(parts.endpoints, parts.own.gateway, config.run / rundir.CNI_SOCKET)
         self._observer = ObserverServer(
             flows.history,

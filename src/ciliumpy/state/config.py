@@ -8,27 +8,38 @@ A key that nobody knows, a value that does not fit: an error that names the plac
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.documents import DocumentError, parse
+from ciliumpy.state import schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from ciliumpy.state.schema import Field
+
 T = TypeVar("T", bound=msgspec.Struct)
 PREFIX = "CILIUMPY_"
 
 
+class Given(msgspec.Struct, frozen=True):
+    """What one place says of a key: `flag KEY`, `environment NAME`, `file PATH:LINE`, `default`, or `run time`."""
+
+    source: str
+    value: Any
+
+
 class Setting(msgspec.Struct, frozen=True):
-    """A value in force and where it came from: `flag`, `environment NAME`, `file PATH:LINE` or `default`."""
+    """A value in force, where it came from, and what else was said of it and lost, the nearest to winning first."""
 
     key: str
     value: Any
     source: str
+    lost: tuple[Given, ...] = ()
 
 
 class Config(Generic[T]):
@@ -49,60 +60,63 @@ class Config(Generic[T]):
         """Return all settings, sorted by key."""
         return [self._settings[key] for key in sorted(self._settings)]
 
+    def with_value(self, key: str, text: str, source: str) -> Config[T]:
+        """Return this configuration with another value of one key, given as text. CiliumpyError if it does not fit."""
+        former = self.explain(key)
+        value = _fit(key, _Said(text, source, text=True), schema.fields(type(self.value))[key].type)
+        lost = tuple(each for each in (Given(former.source, former.value), *former.lost) if each.source != source)
+        settings = {**self._settings, key: Setting(key, value, source, lost)}
+        return Config(_replaced(self.value, key.split("."), value), settings)
 
-class _Given(msgspec.Struct, frozen=True):
+
+class _Said(msgspec.Struct, frozen=True):
     value: Any
     source: str
     text: bool  # from a place that has only text
 
 
 def load(
-    schema: type[T],
+    parts: type[T],
     *,
     flags: Mapping[str, str] | None = None,
     env: Mapping[str, str] | None = None,
     directory: Path | None = None,
     file: Path | None = None,
 ) -> Config[T]:
-    """Fill `schema`, a struct whose fields are structs, and return it with its sources.
+    """Fill `parts`, a struct whose fields are structs, and return it with its sources.
 
     Keys are written `part.key` with the names the structs have in JSON. A directory or file that is None is not read;
     one that is named and cannot be read is an error, as is anything in it that does not fit.
     """
-    fields = _fields(schema, "")
-    given: dict[str, _Given] = {}
-    if file is not None:
-        given |= _from_file(file, fields)
-    if directory is not None:
-        given |= _from_directory(directory, fields)
-    given |= _from_environment(env or {}, fields)
+    fields = schema.fields(parts)
+    said: list[dict[str, _Said]] = [  # the weakest first
+        {} if file is None else _from_file(file, fields),
+        {} if directory is None else _from_directory(directory, fields),
+        _from_environment(env or {}, fields),
+        {},
+    ]
     for key, text in (flags or {}).items():
         if key not in fields:
             raise _unknown(key, "flag", fields)
-        given[key] = _Given(text, f"flag {key}", text=True)
+        said[-1][key] = _Said(text, f"flag {key}", text=True)
     tree: dict[str, Any] = {}
-    for key, item in given.items():
-        _place(tree, key, _fit(key, item, fields[key]))
-    value = _build(schema, tree, "")
-    settings = {
-        key: Setting(key, _value_at(value, key), given[key].source if key in given else "default") for key in fields
-    }
-    return Config(value, settings)
+    given: dict[str, list[_Said]] = {key: [place[key] for place in reversed(said) if key in place] for key in fields}
+    for key, items in given.items():
+        if items:
+            _place(tree, key, _fit(key, items[0], fields[key].type))
+    value = _build(parts, tree, "")
+    return Config(value, {key: _setting(value, fields[key], items) for key, items in given.items()})
 
 
-def _fields(schema: type[msgspec.Struct], prefix: str) -> dict[str, Any]:
-    """All keys of the schema with their types."""
-    found: dict[str, Any] = {}
-    for field in msgspec.structs.fields(schema):
-        key = prefix + field.encode_name
-        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
-            found |= _fields(field.type, key + ".")
-        else:
-            found[key] = field.type
-    return found
+def _setting(value: msgspec.Struct, field: Field, given: list[_Said]) -> Setting:
+    """Return how a value came about; what every place says is there, the default too if it lost."""
+    said = [Given(each.source, each.value) for each in given]
+    if not field.required:
+        said.append(Given("default", field.default))
+    return Setting(field.key, _value_at(value, field.key), said[0].source, tuple(said[1:]))
 
 
-def _from_file(path: Path, fields: Mapping[str, Any]) -> dict[str, _Given]:
+def _from_file(path: Path, fields: Mapping[str, Field]) -> dict[str, _Said]:
     try:
         documents = parse(path.read_bytes())
     except OSError as error:
@@ -114,7 +128,7 @@ def _from_file(path: Path, fields: Mapping[str, Any]) -> dict[str, _Given]:
     if len(documents) > 1 or not isinstance(documents[0].value, dict):
         raise CiliumpyError(f"{path}: must be one mapping of parts")
     document = documents[0]
-    given: dict[str, _Given] = {}
+    given: dict[str, _Said] = {}
 
     def walk(value: Mapping[str, Any], path_to: tuple[str, ...]) -> None:
         for name, child in value.items():
@@ -122,7 +136,7 @@ def _from_file(path: Path, fields: Mapping[str, Any]) -> dict[str, _Given]:
             key = ".".join(here)
             where = f"file {path}:{document.position(here)[0]}"
             if key in fields:
-                given[key] = _Given(child, where, text=False)
+                given[key] = _Said(child, where, text=False)
             elif not any(known.startswith(key + ".") for known in fields):
                 raise _unknown(key, where, fields)
             elif isinstance(child, dict):
@@ -134,7 +148,7 @@ def _from_file(path: Path, fields: Mapping[str, Any]) -> dict[str, _Given]:
     return given
 
 
-def _from_directory(directory: Path, fields: Mapping[str, Any]) -> dict[str, _Given]:
+def _from_directory(directory: Path, fields: Mapping[str, Field]) -> dict[str, _Said]:
     given = {}
     try:
         for path in sorted(directory.iterdir()):
@@ -142,14 +156,14 @@ def _from_directory(directory: Path, fields: Mapping[str, Any]) -> dict[str, _Gi
                 continue
             if path.name not in fields:
                 raise _unknown(path.name, f"file {path}", fields)
-            given[path.name] = _Given(path.read_text().strip(), f"file {path}", text=True)
+            given[path.name] = _Said(path.read_text().strip(), f"file {path}", text=True)
     except OSError as error:
         raise CiliumpyError(f"cannot read the configuration directory {directory}: {error}") from None
     return given
 
 
-def _from_environment(env: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, _Given]:
-    names = {_env_name(key): key for key in fields}
+def _from_environment(env: Mapping[str, str], fields: Mapping[str, Field]) -> dict[str, _Said]:
+    names = {schema.environment_name(key): key for key in fields}
     parts = {name.split("_")[0] for name in names}
     given = {}
     for name, text in sorted(env.items()):
@@ -157,7 +171,7 @@ def _from_environment(env: Mapping[str, str], fields: Mapping[str, Any]) -> dict
         if not name.startswith(PREFIX):
             continue
         if plain in names:
-            given[names[plain]] = _Given(text, f"environment {name}", text=True)
+            given[names[plain]] = _Said(text, f"environment {name}", text=True)
         elif plain.partition("_")[0] in parts and "_" in plain:  # others are for the command line
             near = difflib.get_close_matches(plain, names, n=1)
             hint = f"did you mean {PREFIX}{near[0]}?" if near else None
@@ -165,34 +179,14 @@ def _from_environment(env: Mapping[str, str], fields: Mapping[str, Any]) -> dict
     return given
 
 
-def _env_name(key: str) -> str:
-    """network.tunnelPort is NETWORK_TUNNEL_PORT; a run of capitals is one word: podCIDRs is POD_CIDRS."""
-    name = ""
-    for index, letter in enumerate(key):
-        if letter == ".":
-            name += "_"
-            continue
-        if letter.isupper() and index and key[index - 1].islower():
-            name += "_"
-        name += letter.upper()
-    return name
-
-
-def _fit(key: str, item: _Given, wanted: Any) -> Any:
+def _fit(key: str, item: _Said, wanted: Any) -> Any:
     value = item.value
-    if item.text and _is_list(wanted):
+    if item.text and schema.is_list(wanted):
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, type=wanted, strict=not item.text)
     except msgspec.ValidationError as error:
         raise CiliumpyError(f"{item.source}: {key}: {error}") from None
-
-
-def _is_list(wanted: Any) -> bool:
-    origin = getattr(wanted, "__origin__", None)
-    if origin in (tuple, list):
-        return True
-    return any(_is_list(part) for part in get_args(wanted)[:1]) if hasattr(wanted, "__metadata__") else False
 
 
 def _place(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -218,6 +212,14 @@ def _build(schema: type[T], tree: Mapping[str, Any], prefix: str) -> T:
         return schema(**values)
     except ValueError as error:
         raise CiliumpyError(f"{prefix.removesuffix('.') or 'configuration'}: {error}") from None
+
+
+def _replaced(value: T, path: list[str], new: Any) -> T:
+    """Return the struct with one value replaced, `path` deep."""
+    name = next(f.name for f in msgspec.structs.fields(value) if f.encode_name == path[0])
+    return msgspec.structs.replace(
+        value, **{name: _replaced(getattr(value, name), path[1:], new) if len(path) > 1 else new}
+    )
 
 
 def _value_at(value: msgspec.Struct, key: str) -> Any:

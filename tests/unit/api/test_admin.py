@@ -17,6 +17,8 @@ import pytest
 from ciliumpy.api.admin import SLICE, AdminContext
 from ciliumpy.api.admin_server import serve
 from ciliumpy.client.admin import AdminClient
+from ciliumpy.daemon import config
+from ciliumpy.daemon.runtime import RuntimeConfig
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.state.database import Database
 from ciliumpy.tables.identities import IDENTITIES, Identity
@@ -31,7 +33,9 @@ class Agent:
         self.ended = asyncio.Event()
 
     def context(self) -> AdminContext:
-        return AdminContext(self.db, self.status, lambda: {"node": {"name": "n1"}}, self.monitor)
+        return AdminContext(
+            self.db, self.status, RuntimeConfig(config.load(None, {"CILIUMPY_NODE_NAME": "n1"})), self.monitor
+        )
 
     def status(self) -> dict:
         if not len(self.db.table(IDENTITIES)):
@@ -81,11 +85,11 @@ async def test_a_dead_agent_s_socket_is_replaced_a_living_one_s_is_not(tmp_path:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     async with served(Agent(), path) as client:
-        assert (await asyncio.to_thread(client.get, "/v1/config"))["node"] == {"name": "n1"}
+        assert (await asyncio.to_thread(client.get, "/v1/config/node.name"))["value"] == "n1"
         with pytest.raises(CiliumpyError, match="another agent listens"):
             async with served(Agent(), path):
                 pass
-        assert (await asyncio.to_thread(client.get, "/v1/config"))["node"] == {"name": "n1"}
+        assert (await asyncio.to_thread(client.get, "/v1/config/node.name"))["value"] == "n1"
 
 
 async def test_a_socket_that_cannot_be(tmp_path: Path) -> None:
@@ -105,7 +109,11 @@ async def test_refusals_say_what_and_what_to_do(tmp_path: Path) -> None:
         ):
             error = await refusal(client, path)
             assert (error.message, error.hint) == (message, hint)
-        assert (await refusal(client, "/v2/status")).message == "GET /v2/status: Not Found"
+        assert (await refusal(client, "/v2/status")).message == "the agent does not know /v2/status"
+        client.version = "0.0.1"
+        error = await refusal(client, "/v2/status")
+        assert error.message.startswith("the agent does not know /v2/status: it is version 0.0.1, and this command ")
+        assert error.hint == "restart the agent with the version of this command"
 
 
 async def test_a_defect_is_an_answer_and_a_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

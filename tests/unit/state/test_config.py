@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.state.config import Setting, load
+from ciliumpy.state.config import Given, Setting, load
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
@@ -68,7 +68,13 @@ def test_flag_beats_environment_beats_directory_beats_file(tmp_path: Path, file:
     env = {"CILIUMPY_NETWORK_DEVICE": "env", "CILIUMPY_NETWORK_TUNNEL_PORT": "3", "HOME": "/"}
     config = load(Schema, flags={"network.device": "flag"}, env=env, directory=folder, file=file)
     assert config.value == Schema(Network("flag", 3, True, ("a",)))
-    assert config.explain("network.device") == Setting("network.device", "flag", "flag network.device")
+    lost = (
+        Given("environment CILIUMPY_NETWORK_DEVICE", "env"),
+        Given(f"file {folder}/network.device", "directory"),
+        Given(f"file {file}:2", "file"),
+        Given("default", "eth0"),
+    )
+    assert config.explain("network.device") == Setting("network.device", "flag", "flag network.device", lost)
     assert config.explain("network.tunnelPort").source == "environment CILIUMPY_NETWORK_TUNNEL_PORT"
     assert config.explain("network.ipv6").source == f"file {folder}/network.ipv6"
     assert config.explain("network.podCIDRs").source == f"file {file}:5"
