@@ -29,7 +29,9 @@ class Servers:
     def __init__(self, parts: Parts) -> None:
         config, datapath = parts.loaded.value, parts.datapath
         self._config, self._clock = config, parts.clock
-        self._rings = RingGroup(datapath.maps["cp_events_v1"], datapath.event_dtype, config.run / "events.lock")
+        maps = datapath.maps
+        lock = config.run / "events.lock"
+        self._rings = RingGroup(maps["cp_events_v1"], datapath.event_dtype, lock, maps["cp_evstate_v1"])
         self._flows = flows = FlowPipeline(self._rings, parts.db, parts.clock, config.hubble.flows)
         self._lag = LoopLag()
         status = Status(parts, self._flows, self._rings, self._lag)

@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names for event records, joined when they arrive: an address that is used by somebody else later keeps its past.
 
-Each distinct (address, identity, endpoint) of a block is looked up once; answers are remembered until one of the tables
-they came from changes. A local endpoint has its names from its own row, anybody else from ipcache and identities.
+Each distinct (address, identity, endpoint) is looked up once; answers are remembered (memo.py) until one of the tables
+they came from changes. Nothing is done for each record by itself. A local endpoint has its names from its own row,
+anybody else from ipcache and identities.
 """
 
 from __future__ import annotations
 
+import functools
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ciliumpy.flows.columns import Rows, halves, ip_text
-from ciliumpy.flows.expand import IPV6, Joined, Side, expand
+from ciliumpy.flows.columns import Column, Rows, ip_text
+from ciliumpy.flows.expand import IPV6, Batch, Joined, Side
+from ciliumpy.flows.memo import Memo
 from ciliumpy.flows.names import Names, Party
 from ciliumpy.flows.rules import Rules
 from ciliumpy.model.labels import CLUSTER
@@ -27,8 +31,6 @@ if TYPE_CHECKING:
 
 CLUSTER_LABEL = f"k8s:{CLUSTER}="
 
-SIDE_KEY: np.dtype[Any] = np.dtype([("hi", "u8"), ("lo", "u8"), ("identity", "u4"), ("endpoint", "u2"), ("ipv6", "u2")])
-
 
 class Enricher:
     """Turns event records into flow rows with names. Reads the tables: call it in their event loop."""
@@ -41,46 +43,49 @@ class Enricher:
         self._pods = db.table(PODS)
         self._sources = (self._endpoints, self._ipcache, self._identities, self._pods)
         self._rules = Rules(db, names)
-        self._known: dict[bytes, tuple[int, int, int]] = {}
+        self._known = Memo(3, 3, self._side)
+        self._seen_interfaces = Memo(1, 1, self._see_interface)
         self._based_on: tuple[int, ...] = ()
 
     def rows(self, events: Rows, wall_offset_ns: int) -> Rows:
         """Return the flows of these records, oldest first as they are; `wall_offset_ns` + ktime is wall time."""
+        return self.batch(events, wall_offset_ns).expand()
+
+    def batch(self, events: Rows, wall_offset_ns: int) -> Batch:
+        """Return these records with the names that are true now. The records have to stay as they are."""
         revisions = (*(table.revision for table in self._sources), self.names.generation)
         if revisions != self._based_on:
             self._known.clear()
             self._based_on = revisions
-        for ifindex in np.unique(events["ifindex"]).tolist():
-            if ifindex not in self.names.interfaces:
-                self.names.interfaces[ifindex] = self._interface(ifindex)
-        egress_rules, egress_match = self._rules.of(events, "egress")
-        ingress_rules, ingress_match = self._rules.of(events, "ingress")
+        raw = events.view(_raw(events.dtype))
+        self._seen_interfaces.of(events["ifindex"].astype(np.uint64))
+        family = (events["flags"] & IPV6).astype(np.uint64) << np.uint64(48)
+        egress_rules, egress_match = self._rules.of(raw["egress"], "egress")
+        ingress_rules, ingress_match = self._rules.of(raw["ingress"], "ingress")
         joined = Joined(
-            self._sides(events, "s", "src"),
-            self._sides(events, "d", "dst"),
+            self._sides(raw, "s", events["src_identity"], events["src_endpoint"], family),
+            self._sides(raw, "d", events["dst_identity"], events["dst_endpoint"], family),
             egress_rules,
             ingress_rules,
             egress_match,
             ingress_match,
         )
-        return expand(events, joined, wall_offset_ns)
+        return Batch(events, joined, wall_offset_ns)
 
-    def _sides(self, events: Rows, letter: str, side: str) -> Side:
-        keys = np.zeros(len(events), SIDE_KEY)
-        keys["hi"], keys["lo"] = halves(events[f"{letter}addr"])
-        keys["identity"] = events[f"{side}_identity"]
-        keys["endpoint"] = events[f"{side}_endpoint"]
-        keys["ipv6"] = events["flags"] & IPV6
-        distinct, inverse = np.unique(keys.view(f"V{SIDE_KEY.itemsize}"), return_inverse=True)
-        found = np.empty((len(distinct), 3), np.uint32)
-        for number, (raw, key) in enumerate(zip(distinct, distinct.view(SIDE_KEY).tolist(), strict=True)):
-            text = raw.tobytes()
-            known = self._known.get(text)
-            if known is None:
-                known = self._known[text] = self._look_up(*key)
-            found[number] = known
-        party, identity, endpoint = found[inverse].T
-        return Side(party, identity, endpoint)
+    def _sides(self, raw: Rows, letter: str, identities: Column, endpoints: Column, family: Column) -> Side:
+        who = identities | endpoints.astype(np.uint64) << np.uint64(32) | family
+        answers = self._known.of(raw[f"{letter}0"], raw[f"{letter}1"], who)
+        return Side(answers[:, 0], answers[:, 1], answers[:, 2])
+
+    def _side(self, first: int, second: int, who: int) -> tuple[int, int, int]:
+        """Look up one end; `first` and `second` are the address, as words in the memory's order."""
+        high, low = (int.from_bytes(word.to_bytes(8, sys.byteorder)) for word in (first, second))
+        return self._look_up(high, low, who & 0xFFFFFFFF, who >> 32 & 0xFFFF, who >> 48)
+
+    def _see_interface(self, ifindex: int) -> tuple[int]:
+        if ifindex not in self.names.interfaces:
+            self.names.interfaces[ifindex] = self._interface(ifindex)
+        return (0,)
 
     def _look_up(self, high: int, low: int, identity: int, endpoint: int, ipv6: int) -> tuple[int, int, int]:
         """Return party, identity and endpoint id. What the datapath said wins; where it said nothing the tables do."""
@@ -125,6 +130,29 @@ class Enricher:
             return socket.if_indextoname(ifindex)
         except OSError:
             return ""
+
+
+@functools.cache
+def _raw(event: np.dtype[Any]) -> np.dtype[Any]:
+    """Return a dtype that sees addresses and rule references of struct event as whole words."""
+    fields: Any = event.fields
+    places = {name: fields[name][1] for name in ("saddr", "daddr", "egress", "ingress")}
+    offsets = {
+        "s0": places["saddr"],
+        "s1": places["saddr"] + 8,
+        "d0": places["daddr"],
+        "d1": places["daddr"] + 8,
+        "egress": places["egress"],
+        "ingress": places["ingress"],
+    }
+    return np.dtype(
+        {
+            "names": list(offsets),
+            "formats": ["u8"] * len(offsets),
+            "offsets": list(offsets.values()),
+            "itemsize": event.itemsize,
+        }
+    )
 
 
 def _cluster(labels: tuple[str, ...]) -> str:

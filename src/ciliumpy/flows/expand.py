@@ -51,23 +51,56 @@ class Joined(NamedTuple):
     ingress_match: NDArray[np.uint8]
 
 
+class Batch:
+    """Records with their names, and the rows that they will be when somebody looks at them.
+
+    Nobody looks at most of them: the rows are made late, once, and then take the records' place.
+    """
+
+    def __init__(self, events: Rows, joined: Joined, wall_offset_ns: int) -> None:
+        self.events = events
+        self.joined = joined
+        self.wall_offset_ns = wall_offset_ns
+        kind = events["type"]
+        self.count = sum(
+            int(np.count_nonzero(PARTS[part][kind, events[leg]["verdict"]])) for part, leg in enumerate(LEGS)
+        ) + int(np.count_nonzero(KNOWN[kind]))
+
+    def expand(self) -> Rows:
+        return expand(self.events, self.joined, self.wall_offset_ns)
+
+    def times(self) -> NDArray[np.int64]:
+        """Return the wall time of each record."""
+        return self.events["ktime"].astype(np.int64) + self.wall_offset_ns
+
+
+def _parts() -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which records make a policy verdict, [type, verdict of the leg], for each leg; and which are known."""
+    egress, ingress = np.zeros((256, 256), bool), np.zeros((256, 256), bool)
+    for table in (egress, ingress):
+        table[EVENT_FLOW, JUDGED] = True
+    known = np.zeros(256, bool)
+    known[EVENT_FLOW : EVENT_CLOSE + 1] = True
+    return egress, ingress, known
+
+
+LEGS = ("egress", "ingress")
+*PARTS, KNOWN = _parts()
+
+
 def expand(events: Rows, joined: Joined, wall_offset_ns: int) -> Rows:
     """Return rows of dtype FLOW, in the order of the records.
 
     `events` are records of `struct event`; `wall_offset_ns` is added to their ktime.
     """
     kind = events["type"]
-    egress, ingress = events["egress"]["verdict"], events["ingress"]["verdict"]
-    judged_out = (kind == EVENT_FLOW) & np.isin(egress, JUDGED)
-    judged_in = (kind == EVENT_FLOW) & np.isin(ingress, JUDGED)
-    known = (kind >= EVENT_FLOW) & (kind <= EVENT_CLOSE)
-
-    parts = np.stack([judged_out, judged_in, known], axis=1)
+    judged = [PARTS[part][kind, events[leg]["verdict"]] for part, leg in enumerate(LEGS)]
+    parts = np.stack([*judged, KNOWN[kind]], axis=1)
     source, part = np.nonzero(parts)  # sorted by record, then part
     rows = np.zeros(len(source), FLOW)
     rows["part"] = part
-    _copy(rows, events[source], joined, source, wall_offset_ns)
-    event = events[source]
+    event = columns.take(events, source)
+    _copy(rows, event, joined, source, wall_offset_ns)
     _verdicts(rows, event, part, joined, source)
     last = part == columns.PART_EVENT
     dropped = last & (event["type"] == EVENT_DROP)
@@ -115,7 +148,7 @@ def denies(verdict: Column) -> Mask:
 
 def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:
     """Fill dropped flows. The direction is of the leg that denied, else a pod's own until the other side was asked."""
-    some = event[chosen]
+    some = columns.take(event, chosen)
     rows["event_type"][chosen] = columns.DROP
     rows["verdict"][chosen] = columns.DROPPED
     for name in ("reason", "line", "file", "ext_error"):
@@ -136,7 +169,7 @@ def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:
 
 def _traces(rows: Rows, event: Rows, chosen: Mask) -> None:
     """Fill trace events. Who reports is the receiver if it is local, else the sender; a reply turns the direction."""
-    some = event[chosen]
+    some = columns.take(event, chosen)
     flags = some["flags"]
     local = (flags & TO_LOCAL) != 0
     point = np.select(
@@ -150,8 +183,7 @@ def _traces(rows: Rows, event: Rows, chosen: Mask) -> None:
         [REASON_UNKNOWN, REASON_REPLY, REASON_NEW],
         REASON_ESTABLISHED,
     )
-    ends = rows[chosen]
-    reporter = np.where(local, ends["dst_endpoint"], ends["src_endpoint"])
+    reporter = np.where(local, rows["dst_endpoint"][chosen], rows["src_endpoint"][chosen])
     outwards = ~local ^ (reply == 1)
     direction = np.where(outwards, columns.EGRESS, columns.INGRESS)
     rows["event_type"][chosen] = columns.TRACE

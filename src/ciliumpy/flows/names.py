@@ -75,6 +75,9 @@ class Names:
         self.generation = 0
         """Grows when ids were freed: whoever remembers some asks again."""
 
+    def __len__(self) -> int:
+        return len(self.parties) + len(self.rules)
+
     def sweep(self, parties: Iterable[int], rules: Iterable[int]) -> None:
         self.parties.sweep(parties)
         self.rules.sweep(rules)

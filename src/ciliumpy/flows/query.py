@@ -54,6 +54,8 @@ class Selection:
         query = self._query
         position = self._history.end
         if not (query.follow and not query.number and query.since is None):
+            if not (query.number and self._matcher.passes_all and not query.first):
+                await self._history.make_rows()
             for found in self.recorded():
                 for start in range(0, len(found), CHUNK):
                     yield found[start : start + CHUNK]
@@ -73,10 +75,10 @@ class Selection:
             counted = np.flatnonzero(mask & (rows["event_type"] != columns.LOST))
             if len(counted) >= wanted:
                 mask[: counted[len(counted) - wanted]] = False
-                found.append(rows[mask])
+                found.append(columns.take(rows, mask))
                 break
             wanted -= len(counted)
-            found.append(rows[mask])
+            found.append(columns.take(rows, mask))
         return found[::-1]
 
     def _forward(self) -> list[Rows]:
@@ -94,10 +96,10 @@ class Selection:
                 counted = np.flatnonzero(mask & (rows["event_type"] != columns.LOST))
                 if len(counted) >= wanted:
                     mask[counted[wanted - 1] + 1 :] = False
-                    found.append(rows[mask])
+                    found.append(columns.take(rows, mask))
                     break
                 wanted -= len(counted)
-            found.append(rows[mask])
+            found.append(columns.take(rows, mask))
         return found
 
     def _mask(self, rows: Rows) -> Mask:
@@ -133,7 +135,7 @@ class Selection:
             spans = self._history.spans(position, self._history.end)
             position = self._history.end
             for rows in spans:
-                found = rows[self._mask(rows)]
+                found = columns.take(rows, self._mask(rows))
                 for start in range(0, len(found), CHUNK):
                     yield found[start : start + CHUNK]
             if self._query.until is not None and int(spans[-1]["time"][-1]) > self._query.until:

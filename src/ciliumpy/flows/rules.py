@@ -3,25 +3,26 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ciliumpy.flows.columns import ALL, L3_L4, L3_ONLY, L3_PROTO, L4_ONLY, NONE, PROTO_ONLY
+from ciliumpy.flows.memo import Memo, Words
 from ciliumpy.flows.names import Names, PolicyName
 from ciliumpy.tables.enforcement import POLICY_SETS, PolicySet, PortClass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ciliumpy.flows.columns import Rows
     from ciliumpy.state.database import Database
 
 EVERYBODY = 0xFFFF
 KEPT = 4096  # classes of deleted sets that late records may still name
 
-RULE_KEY: np.dtype[Any] = np.dtype([("class_id", "u4"), ("bit", "u2"), ("level", "u1"), ("direction", "u1")])
+_REFERENCE = np.uint64(0x00FF_FFFF_FFFF_FFFF)  # of struct rule_ref, all but the verdict
 
 
 class Meaning(NamedTuple):
@@ -39,26 +40,21 @@ class Rules:
         self._changes = db.table(POLICY_SETS).observe("flows")
         self._classes: dict[int, tuple[PolicySet, PortClass]] = {}
         self._gone: deque[tuple[int, PolicySet]] = deque()
-        self._known: dict[tuple[int, int, int, int], Meaning] = {}
+        self._known = {leg: Memo(1, 2, functools.partial(self._meaning, leg)) for leg in ("egress", "ingress")}
         self._generation = 0
 
-    def of(self, events: Rows, leg: str) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-        """Return, for each record, the id of the policies that decided the leg, and the match type."""
+    def of(self, references: Words, leg: str) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+        """Return, for each record, the id of the policies that decided the leg, and the match type.
+
+        `references` are struct rule_ref as words in the memory's order (the event rings are read on x86 only).
+        """
         self._follow()
-        refs = events[leg]
-        keys = np.zeros(len(events), RULE_KEY)
-        for name in ("class_id", "bit", "level"):
-            keys[name] = refs[name]
-        keys["direction"] = leg == "egress"
-        distinct, inverse = np.unique(keys.view("u8"), return_inverse=True)
-        meanings = [self._meaning(*key) for key in distinct.view(RULE_KEY).tolist()]
-        policies = np.array([meaning.policies for meaning in meanings], np.uint32)
-        match = np.array([meaning.match for meaning in meanings], np.uint8)
-        return policies[inverse], match[inverse]
+        answers = self._known[leg].of(references & _REFERENCE)
+        return answers[:, 0], answers[:, 1].astype(np.uint8)
 
     def _follow(self) -> None:
         if self._changes.pending:
-            self._known.clear()
+            self._forget()
             for change in self._changes.take():
                 for each in change.row.classes:
                     if change.deleted:
@@ -70,17 +66,16 @@ class Rules:
                 if self._classes.get(number, (None,))[0] is owner:
                     del self._classes[number]
         if self._generation != self._names.generation:
-            self._known.clear()
+            self._forget()
             self._generation = self._names.generation
 
-    def _meaning(self, class_id: int, bit: int, level: int, direction: int) -> Meaning:
-        key = (class_id, bit, level, direction)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = self._look_up(*key)
-        return known
+    def _forget(self) -> None:
+        for known in self._known.values():
+            known.clear()
 
-    def _look_up(self, class_id: int, bit: int, level: int, direction: int) -> Meaning:
+    def _meaning(self, leg: str, reference: int) -> Meaning:
+        class_id, bit, level = reference & 0xFFFFFFFF, reference >> 32 & 0xFFFF, reference >> 48
+        direction = int(leg == "egress")
         found = self._classes.get(class_id)
         if found is None or level >= len(found[1].levels):
             return Meaning(0, NONE)

@@ -117,6 +117,28 @@ def test_an_overrun_is_counted_exactly_and_located(group, produce, loaded):
     assert group.take_losses() == []
 
 
+def test_what_is_lost_behind_the_last_record_is_counted_when_all_is_quiet(loaded, produce, tmp_path):
+    states = loaded.maps["s_state_v1"]
+    with RingGroup(loaded.maps["s_rings_v1"], loaded.btf.dtype("event"), tmp_path / "lock", states) as group:
+        produce(3 * HOLDS)
+        assert len(group.consume()) <= HOLDS
+        assert group.lost == 0  # no later record has shown the gap
+        for _ in range(3):
+            assert len(group.consume()) == 0
+        assert group.seen + group.lost == attempted(loaded) == 3 * HOLDS
+        (loss,) = group.take_losses()
+        assert (loss.cpu, loss.seq, loss.lost) == (0, 3 * HOLDS, group.lost)
+        produce(5)
+        assert len(group.consume()) == 5
+        assert group.seen + group.lost == attempted(loaded)
+        assert group.lost == failed(loaded)
+    # The next reader does not count it again.
+    with RingGroup(loaded.maps["s_rings_v1"], loaded.btf.dtype("event"), tmp_path / "lock", states) as group:
+        for _ in range(3):
+            group.consume()
+        assert (group.seen, group.lost) == (0, 0)
+
+
 def test_rings_of_all_cpus_are_merged_by_time(group, produce):
     cpus = sorted(os.sched_getaffinity(0))
     for number in range(12):

@@ -79,7 +79,7 @@ def test_a_reader_keeps_its_rows_while_writing_goes_on():
 
 
 def test_names_that_no_row_uses_are_freed():
-    history = History(4, block=1)
+    history = History(4, block=1, sweep_from=2)
     kept = history.names.parties.id(Party("kept"))
     gone = history.names.parties.id(Party("gone"))
     old = rows(0)

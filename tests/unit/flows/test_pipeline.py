@@ -127,7 +127,7 @@ async def test_a_slow_listener_is_told_what_it_missed(running, monkeypatch):
     await asyncio.sleep(0)
     rows = made._enricher.rows(event(AGGREGATE), 0)
     for _ in range(5):
-        made._store(rows)
+        made._tell(len(rows), lambda: rows)
     assert json.loads(await first) == {"type": "lost", "cpu": 0, "lost": 3, "timeNs": 1000}
     assert [json.loads(await anext(listener))["type"] for _ in range(2)] == ["trace", "trace"]
     await listener.aclose()
