@@ -74,3 +74,17 @@ def test_links_in_the_docs_lead_somewhere() -> None:
     links = [(page, to) for page in pages for to in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())]
     broken = [f"{p.relative_to(ROOT)}: {to}" for p, to in links if "://" not in to and not (p.parent / to).exists()]
     assert broken == []
+
+
+def test_paths_in_the_developers_pages_exist() -> None:
+    """Files by their path from the root; names beside them (`REFUSE`) are in a file of the same paragraph."""
+    for page in sorted((ROOT / "docs/development").glob("*.md")):
+        for paragraph in re.split(r"\n(?=\n|\d+\. |- )", page.read_text()):
+            spans = re.findall(r"`([^`\n]+)`", paragraph)
+            paths = [ROOT / s for s in spans if re.fullmatch(r"(?:src|tests|docs|changelog\.d)/[\w./-]*", s)]
+            missing = [str(p.relative_to(ROOT)) for p in paths if not p.exists()]
+            assert missing == [], page.name
+            texts = [p.read_text() for p in paths if p.is_file()]
+            names = [s for s in spans if re.fullmatch(r"(?:struct )?[A-Za-z]\w*[A-Z_]\w*", s)]
+            unknown = [name for name in names if texts and not any(name in text for text in texts)]
+            assert unknown == [], f"{page.name}: not in {', '.join(p.name for p in paths)}"
