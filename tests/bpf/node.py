@@ -44,7 +44,7 @@ WORLD = {4: "198.51.100.8", 6: "2001:db8::8"}
 NOWHERE = {4: "203.0.113.1", 6: "2001:db8:dead::1"}  # the routes say unreachable
 GATEWAY_MAC = "02:00:00:00:00:fe"
 FAR_IDENTITY = 3000
-SKB_BYTES = 192
+SKB_BYTES, GSO_SIZE = 192, 176  # of struct __sk_buff
 
 
 def address(text: str) -> bytes:
@@ -258,9 +258,18 @@ class Node:
     # ---- packets -----------------------------------------------------------------------------------------------------
 
     def run(
-        self, hook: str, frame: bytes, ifindex: int, *, cb: tuple[int, ...] = (), mark: int = 0, ingress: int = 0
+        self,
+        hook: str,
+        frame: bytes,
+        ifindex: int,
+        *,
+        cb: tuple[int, ...] = (),
+        mark: int = 0,
+        ingress: int = 0,
+        gso_size: int = 0,
     ) -> Result:
         ctx = bytearray(SKB_BYTES)
+        struct.pack_into("<I", ctx, GSO_SIZE, gso_size)
         struct.pack_into("<I", ctx, 8, mark)
         struct.pack_into("<II", ctx, 36, ingress, ifindex)
         struct.pack_into(f"<{len(cb)}I", ctx, 48, *cb)

@@ -68,6 +68,17 @@ def udp(src: str, dst: str, sport: int, dport: int, data: bytes = b"hello", **op
     return ip(src, dst, UDP, _with_checksum(datagram, 6, src, dst, UDP), **options)
 
 
+def fragment(whole: bytes, first: int, last: int | None = None, *, number: int = 9) -> bytes:
+    """The piece of an IP packet's payload from byte `first` to `last` (None: its end), both multiples of 8."""
+    part, more = whole[IP_HEADER[whole[0] >> 4] :][first:last], last is not None
+    if whole[0] >> 4 == 6:
+        header = struct.pack("!BBHI", whole[6], 0, first | more, number)
+        return whole[:4] + struct.pack("!HB", len(part) + 8, FRAGMENT) + whole[7:40] + header + part
+    head = whole[:2] + struct.pack("!HHH", 20 + len(part), number, first // 8 | more << 13) + whole[8:10] + b"\0\0"
+    head += whole[12:20]
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + part
+
+
 def icmp(src: str, dst: str, kind: int, code: int = 0, rest: bytes = b"\0\0\0\0", data: bytes = b"", **o: int) -> bytes:
     message = struct.pack("!BBH", kind, code, 0) + rest + data
     if family(src) == 6:
@@ -75,9 +86,9 @@ def icmp(src: str, dst: str, kind: int, code: int = 0, rest: bytes = b"\0\0\0\0"
     return ip(src, dst, ICMP, message[:2] + struct.pack("!H", checksum(message)) + message[4:], **o)
 
 
-def echo(src: str, dst: str, number: int, *, answer: bool = False, **options: int) -> bytes:
+def echo(src: str, dst: str, number: int, *, answer: bool = False, data: bytes = b"payload!", **options: int) -> bytes:
     kind = {(4, False): 8, (4, True): 0, (6, False): 128, (6, True): 129}[family(src), answer]
-    return icmp(src, dst, kind, 0, struct.pack("!HH", number, 1), b"payload!", **options)
+    return icmp(src, dst, kind, 0, struct.pack("!HH", number, 1), data, **options)
 
 
 def unreachable(src: str, dst: str, inner: bytes) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from ciliumpy.bpf.programs import load_object
 from tests.bpf import packets
 from tests.bpf.node import FAR, INGRESS, OWN_NODE, REDIRECT, ROUTER, SHOT, WORLD, Level, Node
-from tests.bpf.packets import SYN, TCP, UDP, tcp, udp
+from tests.bpf.packets import SYN, TCP, tcp, udp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,23 +58,6 @@ def test_17_a_pod_without_an_address_does_not_speak_as_nobody(node: Node) -> Non
 
     assert node.pod(one, udp("::", two.ip[6], 1, 2)).reason == 132
     assert node.pod(one, udp(one.ip[4], two.ip[4], 1, 2)).passed
-
-
-def test_17_fragments_without_their_first_are_dropped(node: Node, version: int) -> None:
-    one, two, _ = node.pods
-    ends = one.ip[version], two.ip[version]
-    if version == 4:
-        first = packets.udp(*ends, 1, 53, b"x" * 32, fragment=0x2000)
-        later = packets.ip(*ends, UDP, b"y" * 32, fragment=3)
-    else:
-        whole = packets.udp(*ends, 1, 53, b"x" * 32)[40:]
-        first = packets.ip(*ends, packets.FRAGMENT, bytes([UDP, 0, 0, 1, 0, 0, 0, 9]) + whole)
-        later = packets.ip(*ends, packets.FRAGMENT, bytes([UDP, 0, 0, 40, 0, 0, 0, 9]) + b"y" * 32)
-
-    assert node.pod(one, first).passed
-    assert node.pod(one, later).reason == 157
-    node.policy(two, INGRESS, {(UDP, 54): node.port_class(Level(everybody=True))})
-    assert node.pod(one, first).reason == 133
 
 
 def test_17_extension_headers(node: Node) -> None:

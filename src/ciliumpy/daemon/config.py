@@ -105,6 +105,9 @@ class MapsConfig(Part, frozen=True):
         msgspec.Meta(ge=0, le=1 << 24),
         about("Addresses, and prefixes, of the cluster; 0: 65,536 in a lab, 512,000 on a host.", unit="rows"),
     ] = 0
+    fragments: Annotated[
+        int, msgspec.Meta(ge=256, le=65536), about("Datagrams in fragments followed at once, a family.", unit="rows")
+    ] = 8192
 
 
 class LogConfig(Part, frozen=True):
@@ -168,6 +171,8 @@ class AgentConfig(Part, frozen=True):
             "cp_port_v1": self.maps.policy_ports,
             "cp_range_v1": self.maps.policy_ranges,
             "cp_class_v1": self.maps.policy_classes,
+            "cp_frag4_v1": self.maps.fragments,
+            "cp_frag6_v1": self.maps.fragments,
         }
 
 

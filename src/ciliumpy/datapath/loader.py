@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 OBJECTS = Path(programs.__file__).parent / "objects"
 REPORT_SECONDS = 5  # a living flow is told of so often, as in Cilium's monitor aggregation
-
+FRAGMENT_SECONDS = 30  # as long as a receiver waits for the rest of a datagram
 CLOCK_MONOTONIC_COARSE = 6
 # A ring of 1 MiB holds 8,192 records and is read 20 to 50 times a second: a flood of drops leaves room for others.
 DROP_EVENTS_PER_SECOND = 10000  # of one CPU; what is more is counted, not told
@@ -188,6 +188,7 @@ def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:
         "cfg_ct_timeout_fin": ticks(times.tcp_fin),
         "cfg_event_rate": DROP_EVENTS_PER_SECOND,
         "cfg_event_burst": DROP_EVENT_BURST,
+        "cfg_fragment_timeout": ticks(FRAGMENT_SECONDS),
         "cfg_report_interval": ticks(REPORT_SECONDS),
         "cfg_ipv4": int(settings.ipv4),
         "cfg_ipv6": int(settings.ipv6),

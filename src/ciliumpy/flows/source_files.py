@@ -16,6 +16,8 @@ FILES = {
     9: "icmp.h",
     10: "resolve.h",
     11: "slow.h",
+    12: "fragment.h",
+    13: "mtu.h",
 }
 
 

@@ -48,6 +48,8 @@ def prepare_node() -> None:
     """
     write("net.ipv4.ip_forward", 1)
     write("net.ipv6.conf.all.forwarding", 1)
+    # Lookups for packets of pods then know of a route's MTU what the node's own packets know.
+    write("net.ipv4.ip_forward_use_pmtu", 1)
     write("net.ipv6.conf.default.accept_dad", 0)
     for device in ("all", "default", *sorted(p.name for p in Path("/proc/sys/net/ipv4/conf").iterdir())):
         write("net.ipv4.conf.{}.rp_filter", 0, device)

@@ -25,6 +25,7 @@ const volatile __u32 cfg_ct_timeout_syn = 59;	/* 60 s */
 const volatile __u32 cfg_ct_timeout_tcp = 7813; /* 8000 s */
 const volatile __u32 cfg_ct_timeout_any = 59;	/* 60 s */
 const volatile __u32 cfg_ct_timeout_fin = 10;	/* 10 s */
+const volatile __u32 cfg_fragment_timeout = 30; /* 30 s, as long as a receiver waits */
 const volatile __u32 cfg_report_interval = 5;	/* 5 s between a direction's aggregates */
 
 const volatile __u32 cfg_event_rate = 0; /* drop events per second and CPU; 0: no limit */

@@ -5,6 +5,7 @@
 #include "conntrack.h"
 #include "encap.h"
 #include "icmp.h"
+#include "mtu.h"
 
 /* One hop less, where we forward as a router would: from pods and from the native network. */
 static __always_inline int decrement_ttl(struct __sk_buff *skb, const int family, const __u32 hook)
@@ -104,9 +105,15 @@ static __always_inline bool loses_a_hop(const struct packet *p, __u8 target)
 
 static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, const struct ct_half *half, const int family)
 {
+	if (may_not_fit(skb, p, half->target)) {
+		int verdict = family == IPV4 ? too_big4(skb) : too_big6(skb);
+
+		if (verdict != FITS)
+			return verdict;
+	}
 	if (loses_a_hop(p, half->target)) {
 		if (p->ttl <= 1)
-			return family == IPV4 ? time_exceeded4(skb, p) : time_exceeded6(skb, p);
+			return time_exceeded(skb, p, family);
 		if (decrement_ttl(skb, family, p->hook))
 			return drop(p, REFUSE(p, FILE_DELIVER, DROP_INVALID));
 	}

@@ -8,7 +8,7 @@
 static __always_inline int to_overlay(struct __sk_buff *skb, struct packet *p, const struct ct_half *half)
 {
 	struct bpf_tunnel_key key = { .tunnel_id = half->to_tunnel.vni, .tunnel_ttl = 64 };
-	__u64 flags = BPF_F_ZERO_CSUM_TX;
+	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
 
 	if (addr_is_ipv4(&half->to_tunnel.remote)) {
 		key.remote_ipv4 = bpf_ntohl(addr_ipv4(&half->to_tunnel.remote));

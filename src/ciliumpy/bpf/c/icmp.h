@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Answers of a router: "time exceeded", back to where the packet came from. */
+/* Answers of a router, back to where the packet came from: "time exceeded" here, "too big" in mtu.h. */
 #pragma once
 
 #include "config.h"
@@ -26,39 +26,53 @@ static __always_inline void swap_macs(struct ethhdr *eth)
 }
 
 /* What follows the Ethernet header. */
-struct time_exceeded4 {
+struct answer4 {
 	struct iphdr ip;
 	struct icmp_header icmp;
 	__u8 quoted[sizeof(struct iphdr) + QUOTED];
 };
 
-struct time_exceeded6 {
+struct answer6 {
 	struct ipv6hdr ip;
-	struct icmp6hdr icmp;
+	struct icmp_header icmp;
 	__u8 quoted[sizeof(struct ipv6hdr) + QUOTED];
 };
 
-/* The packet is dropped, and known as such; its frame becomes the answer. Packets with IP options get none. */
-__attribute__((noinline)) int time_exceeded4(struct __sk_buff *skb, struct packet *p)
+#define ICMP_MESSAGE(type, code) ((type) | (code) << 8)
+
+/* Nobody is told of an error about an error, or about a fragment whose ports it does not have. */
+static __always_inline bool unanswerable(const struct packet *p)
 {
-	struct time_exceeded4 *f;
+	return p->kind == KIND_ERROR || p->fragment == FRAGMENT_LATER;
+}
+
+/* Back to where it came from: into the pod, or up the stack, which believes no packet that has its own address. */
+static __always_inline int send_back(struct __sk_buff *skb, const struct packet *p)
+{
+	skb->mark = 0;
+	return bpf_redirect(skb->ifindex, p->hook == HOOK_HOST ? BPF_F_INGRESS : 0);
+}
+
+/*
+ * The packet, which was dropped, becomes the answer: ICMP_MESSAGE `what` with `rest` of its header, in network order.
+ * Packets with IP options get none.
+ */
+__attribute__((noinline)) int answer4(struct __sk_buff *skb, struct packet *p, __u32 what, __u32 rest)
+{
+	struct answer4 *f;
 	struct ethhdr *eth;
 	struct addr router;
-	int verdict;
 
-	if (!p)
+	if (!p || p->l4 != ETH_HLEN + sizeof(struct iphdr) || unanswerable(p))
 		return TC_ACT_SHOT;
-	verdict = drop(p, REFUSE(p, FILE_ICMP, DROP_TTL_EXCEEDED));
-	if (p->l4 != ETH_HLEN + sizeof(struct iphdr) || p->kind == KIND_ERROR)
-		return verdict;
 	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(f->quoted), 0) ||
 	    bpf_skb_adjust_room(skb, sizeof(f->ip) + sizeof(f->icmp), BPF_ADJ_ROOM_MAC, 0) ||
 	    bpf_skb_pull_data(skb, ETH_HLEN + sizeof(*f)))
-		return verdict;
+		return TC_ACT_SHOT;
 	eth = (void *)(long)skb->data;
 	f = (void *)(eth + 1);
 	if ((void *)(f + 1) > (void *)(long)skb->data_end)
-		return verdict;
+		return TC_ACT_SHOT;
 	swap_macs(eth);
 	__builtin_memset(&f->ip, 0, sizeof(f->ip) + sizeof(f->icmp));
 	f->ip.version = 4;
@@ -67,14 +81,15 @@ __attribute__((noinline)) int time_exceeded4(struct __sk_buff *skb, struct packe
 	f->ip.ttl = ICMP_TTL;
 	f->ip.protocol = IPPROTO_ICMP;
 	addr_from_config(&router, &cfg_router_ip4);
-	f->ip.saddr = addr_ipv4(&router);
+	f->ip.saddr = p->hook == HOOK_HOST ? addr_ipv4(&p->daddr) : addr_ipv4(&router);
 	f->ip.daddr = addr_ipv4(&p->saddr);
 	f->ip.check = csum_fold(bpf_csum_diff(NULL, 0, (__be32 *)&f->ip, sizeof(f->ip), 0));
-	f->icmp.type = ICMP_TIME_EXCEEDED;
+	f->icmp.type = what;
+	f->icmp.code = what >> 8;
+	f->icmp.rest = rest;
 	f->icmp.checksum =
 		csum_fold(bpf_csum_diff(NULL, 0, (__be32 *)&f->icmp, sizeof(f->icmp) + sizeof(f->quoted), 0));
-	skb->mark = 0;
-	return bpf_redirect(skb->ifindex, 0);
+	return send_back(skb, p);
 }
 
 /* Sum of the pseudo header of an ICMPv6 message of `length` bytes. */
@@ -86,38 +101,47 @@ static __always_inline __u64 icmp6_pseudo(struct ipv6hdr *ip, __u32 length)
 	return bpf_csum_diff(NULL, 0, tail, sizeof(tail), sum);
 }
 
-__attribute__((noinline)) int time_exceeded6(struct __sk_buff *skb, struct packet *p)
+__attribute__((noinline)) int answer6(struct __sk_buff *skb, struct packet *p, __u32 what, __u32 rest)
 {
-	const __u32 length = sizeof(struct time_exceeded6) - sizeof(struct ipv6hdr);
-	struct time_exceeded6 *f;
+	const __u32 length = sizeof(struct answer6) - sizeof(struct ipv6hdr);
+	struct answer6 *f;
 	struct ethhdr *eth;
 	__u64 sum;
-	int verdict;
 
-	if (!p)
+	if (!p || unanswerable(p))
 		return TC_ACT_SHOT;
-	verdict = drop(p, REFUSE(p, FILE_ICMP, DROP_TTL_EXCEEDED));
-	if (p->kind == KIND_ERROR)
-		return verdict;
 	if (bpf_skb_change_tail(skb, ETH_HLEN + sizeof(f->quoted), 0) ||
 	    bpf_skb_adjust_room(skb, sizeof(f->ip) + sizeof(f->icmp), BPF_ADJ_ROOM_MAC, 0) ||
 	    bpf_skb_pull_data(skb, ETH_HLEN + sizeof(*f)))
-		return verdict;
+		return TC_ACT_SHOT;
 	eth = (void *)(long)skb->data;
 	f = (void *)(eth + 1);
 	if ((void *)(f + 1) > (void *)(long)skb->data_end)
-		return verdict;
+		return TC_ACT_SHOT;
 	swap_macs(eth);
 	__builtin_memset(&f->ip, 0, sizeof(f->ip) + sizeof(f->icmp));
 	f->ip.version = 6;
 	f->ip.payload_len = bpf_htons(length);
 	f->ip.nexthdr = IPPROTO_ICMPV6;
 	f->ip.hop_limit = ICMP_TTL;
-	addr_from_config(&f->ip.saddr, &cfg_router_ip6);
+	if (p->hook == HOOK_HOST)
+		__builtin_memcpy(&f->ip.saddr, &p->daddr, sizeof(f->ip.saddr));
+	else
+		addr_from_config(&f->ip.saddr, &cfg_router_ip6);
 	__builtin_memcpy(&f->ip.daddr, &p->saddr, sizeof(f->ip.daddr));
-	f->icmp.icmp6_type = ICMPV6_TIME_EXCEED;
+	f->icmp.type = what;
+	f->icmp.code = what >> 8;
+	f->icmp.rest = rest;
 	sum = icmp6_pseudo(&f->ip, length);
-	f->icmp.icmp6_cksum = csum_fold(bpf_csum_diff(NULL, 0, (__be32 *)&f->icmp, length, sum));
-	skb->mark = 0;
-	return bpf_redirect(skb->ifindex, 0);
+	f->icmp.checksum = csum_fold(bpf_csum_diff(NULL, 0, (__be32 *)&f->icmp, length, sum));
+	return send_back(skb, p);
+}
+
+/* A hop too many. The packet is dropped, and known as such, whether or not its sender can be told. */
+static __always_inline int time_exceeded(struct __sk_buff *skb, struct packet *p, const int family)
+{
+	drop(p, REFUSE(p, FILE_ICMP, DROP_TTL_EXCEEDED));
+	if (family == IPV4)
+		return answer4(skb, p, ICMP_MESSAGE(ICMP_TIME_EXCEEDED, 0), 0);
+	return answer6(skb, p, ICMP_MESSAGE(ICMPV6_TIME_EXCEED, 0), 0);
 }

@@ -310,7 +310,41 @@ struct flow_counter {
 	__u64 bytes[2]; /* from the IP header on */
 };
 
+/* cp_pathmtu_v1: ARRAY(1) of u32: the least MTU that a way for pods' packets is known to have; 0: none has less than theirs. */
+
 /* cp_flowseq_v1: ARRAY(1) of u64: the last nonce handed out; it numbers flows and row writes. */
+
+/* ---- fragments --------------------------------------------------------------------------------------------------- */
+
+/* cp_frag4_v1, cp_frag6_v1: LRU_HASH, a datagram in fragments -> what its first one said. All in network order. */
+struct frag4_key {
+	__u32 saddr;
+	__u32 daddr;
+	__u16 id;
+	__u8 protocol;
+	__u8 pad;
+};
+_Static_assert(sizeof(struct frag4_key) == 12, "v4 fragments");
+
+struct frag6_key {
+	struct addr saddr;
+	struct addr daddr;
+	__u32 id;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct frag6_key) == 40, "v6 fragments");
+
+struct fragment {
+	__u16 sport; /* host order; ICMP: type */
+	__u16 dport; /* host order; ICMP: code */
+	__u16 echo;  /* an echo's id, network order */
+	__u16 end;   /* bytes of the datagram that the first fragment has: later ones begin there or after */
+	__u32 expires;
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u16 pad;
+	__u64 tag; /* hash of the key and all of the above: rows are recycled under readers */
+};
 
 /* ---- events ---------------------------------------------------------------------------------------------------- */
 
@@ -413,4 +447,6 @@ enum source_file {
 	FILE_ICMP = 9,
 	FILE_RESOLVE = 10,
 	FILE_SLOW = 11,
+	FILE_FRAGMENT = 12,
+	FILE_MTU = 13,
 };

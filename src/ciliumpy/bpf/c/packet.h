@@ -36,18 +36,19 @@ enum reason {
 	DROP_POLICY = 133,
 	DROP_INVALID = 134,
 	DROP_CT_INVALID_HEADER = 135,
+	DROP_TOO_BIG = 136,
 	DROP_CT_UNKNOWN_PROTOCOL = 137,
 	DROP_NO_TUNNEL_KEY = 147,
 	DROP_UNKNOWN_TARGET = 150,
 	DROP_UNROUTABLE = 151,
 	DROP_CT_CREATE_FAILED = 155,
 	DROP_INVALID_EXTENSION = 156,
-	DROP_FRAGMENT = 157,
 	DROP_UNSUPPORTED_L2 = 166,
 	DROP_NO_FIB = 169,
 	DROP_ENCAP_PROHIBITED = 170,
 	DROP_INVALID_IDENTITY = 171,
 	DROP_UNKNOWN_SENDER = 172,
+	DROP_FRAGMENT_UNKNOWN = 175,
 	DROP_FORBIDDEN_ICMP6 = 176,
 	DROP_POLICY_DENY = 181,
 	DROP_VLAN = 182,
@@ -97,6 +98,11 @@ enum packet_kind {
 
 #define KIND_HAS_ROW(kind) ((kind) <= KIND_ECHO)
 
+enum fragment_part {
+	FRAGMENT_FIRST = 1,
+	FRAGMENT_LATER = 2,
+};
+
 union ct_key {
 	struct ct4_key v4;
 	struct ct6_key v6;
@@ -118,7 +124,7 @@ struct packet {
 	__u8 kind;	/* enum packet_kind */
 	__u8 direction; /* 0: as the key stands, 1: swapped */
 	__u8 hook;	/* enum hook */
-	__u8 fragment;	/* a first fragment */
+	__u8 fragment;	/* enum fragment_part; 0: it is whole */
 	__u8 flags;	/* enum event_flags */
 	__u16 src_slot; /* local endpoints, or 0 */
 	__u16 dst_slot;
@@ -131,6 +137,8 @@ struct packet {
 	__u16 line; /* where a drop was decided */
 	__u8 file;  /* enum source_file */
 	__s8 ext_error;
+	__u32 fragment_id; /* as it stands in the header */
+	__u16 fragment_end; /* bytes of the datagram up to this first fragment's end */
 	__u32 forwarded; /* host: the device that the stack had it from; 0: it is its own */
 	__u32 vni; /* overlay: what the tunnel key said */
 	struct addr outer;

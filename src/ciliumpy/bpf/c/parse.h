@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "fragment.h"
 #include "maps.h"
 
 #define MAX_EXTENSIONS 3
@@ -94,44 +95,71 @@ static __always_inline bool icmp_is_error(const int family, __u8 type)
 #define ICMP_ECHO_REQUEST(family) ((family) == IPV4 ? ICMP_ECHO : ICMPV6_ECHO_REQUEST)
 #define ICMP_ECHO_ANSWER(family) ((family) == IPV4 ? ICMP_ECHOREPLY : ICMPV6_ECHO_REPLY)
 
-/* Transport header: ports or ICMP, and with them the key. `l4` points to it, checked up to `end`. */
-static __always_inline int parse_transport(struct packet *p, const int family, void *l4, void *end)
+/* Kind and key, of the ports as they stand in the header, or the id of an echo; p->sport is its type. */
+static __always_inline void classify(struct packet *p, const int family, __u16 sport, __u16 dport, __u16 echo)
 {
-	const __u8 icmp = family == IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+	if (p->protocol == (family == IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
+		p->kind = KIND_LONE;
+		if (p->sport == ICMP_ECHO_REQUEST(family) || p->sport == ICMP_ECHO_ANSWER(family)) {
+			p->kind = KIND_ECHO;
+			key_echo(p, family, echo, p->sport == ICMP_ECHO_ANSWER(family));
+		} else if (icmp_is_error(family, p->sport)) {
+			p->kind = KIND_ERROR;
+		}
+	} else {
+		p->kind = KIND_PORTS;
+		key_ports(p, family, sport, dport);
+	}
+	key_kind(p, family, p->protocol, p->kind);
+}
+
+/*
+ * Transport header: ports or ICMP, and with them the key. `l4` points to it, checked up to `end`. Of a first fragment it
+ * has to be whole: what a later one brings is not looked at, and what pads the frame is no part of it.
+ */
+static __always_inline int parse_transport(struct packet *p, const int family, void *l4, void *end, __u32 header_end)
+{
+	__u32 needed = p->protocol == IPPROTO_TCP ? 20 : 8;
+	__u16 sport, dport, echo = 0;
 
 	if (p->protocol == IPPROTO_TCP) {
 		if (l4 + 20 > end)
 			return REFUSE(p, FILE_PARSE, DROP_CT_INVALID_HEADER);
 		p->tcp_flags = *(__u8 *)(l4 + 13) & 0x3f;
-	} else if (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP || p->protocol == icmp) {
+	} else if (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP ||
+		   p->protocol == (family == IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
 		if (l4 + 8 > end)
 			return REFUSE(p, FILE_PARSE, DROP_CT_INVALID_HEADER);
 	} else {
 		return REFUSE(p, FILE_PARSE, DROP_CT_UNKNOWN_PROTOCOL);
 	}
-
-	if (p->protocol == icmp) {
-		__u8 type = *(__u8 *)l4;
-
-		p->sport = type;
+	if (p->fragment && p->fragment_end < header_end + needed)
+		return REFUSE(p, FILE_PARSE, DROP_CT_INVALID_HEADER);
+	sport = *(__u16 *)l4;
+	dport = *(__u16 *)(l4 + 2);
+	if (p->protocol == (family == IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
+		p->sport = *(__u8 *)l4;
 		p->dport = *(__u8 *)(l4 + 1);
-		p->kind = KIND_LONE;
-		if (type == ICMP_ECHO_REQUEST(family) || type == ICMP_ECHO_ANSWER(family)) {
-			p->kind = KIND_ECHO;
-			key_echo(p, family, *(__u16 *)(l4 + 4), type == ICMP_ECHO_ANSWER(family));
-		} else if (icmp_is_error(family, type)) {
-			p->kind = KIND_ERROR;
-		}
+		echo = *(__u16 *)(l4 + 4);
 	} else {
-		__u16 sport = *(__u16 *)l4, dport = *(__u16 *)(l4 + 2);
-
-		p->kind = KIND_PORTS;
 		p->sport = bpf_ntohs(sport);
 		p->dport = bpf_ntohs(dport);
-		key_ports(p, family, sport, dport);
 	}
-	key_kind(p, family, p->protocol, p->kind);
+	classify(p, family, sport, dport, echo);
 	return 0;
+}
+
+/* A fragment that begins `offset` bytes into its datagram. */
+static __always_inline int parse_later(struct packet *p, const int family, __u32 offset)
+{
+	__u16 echo = 0;
+	int reason;
+
+	p->fragment = FRAGMENT_LATER;
+	reason = recall_first(p, family, offset, &echo);
+	if (!reason)
+		classify(p, family, bpf_htons(p->sport), bpf_htons(p->dport), echo);
+	return reason;
 }
 
 static __always_inline int parse_ipv4(struct packet *p, void *data, void *end)
@@ -150,17 +178,19 @@ static __always_inline int parse_ipv4(struct packet *p, void *data, void *end)
 	p->ttl = ip->ttl;
 	p->l4 = ETH_HLEN + header;
 	if (ip->frag_off & bpf_htons(0x3fff)) {
+		p->fragment_id = ip->id;
 		if (ip->frag_off & bpf_htons(0x1fff))
-			return REFUSE(p, FILE_PARSE, DROP_FRAGMENT);
-		p->fragment = 1;
+			return parse_later(p, IPV4, (bpf_ntohs(ip->frag_off) & 0x1fff) * 8);
+		p->fragment = FRAGMENT_FIRST;
+		p->fragment_end = bpf_ntohs(ip->tot_len) - header;
 	}
-	return parse_transport(p, IPV4, (void *)ip + header, end);
+	return parse_transport(p, IPV4, (void *)ip + header, end, 0);
 }
 
-/* Walks over what may stand before the transport header; only then is the offset not the usual one. */
-static __always_inline int skip_extensions(struct packet *p, void *data, void *end)
+/* Walks over what may stand before the transport header of a frame of `length`; only then is the offset not the usual. */
+static __always_inline int skip_extensions(struct packet *p, void *data, void *end, __u32 length)
 {
-	__u32 offset = ETH_HLEN + sizeof(struct ipv6hdr);
+	__u32 offset = ETH_HLEN + sizeof(struct ipv6hdr), begin = 0;
 	__u8 next = p->protocol;
 
 	for (int i = 0; i < MAX_EXTENSIONS; i++) {
@@ -172,11 +202,18 @@ static __always_inline int skip_extensions(struct packet *p, void *data, void *e
 		if ((void *)(fragment + 1) > end)
 			return REFUSE(p, FILE_PARSE, DROP_INVALID_EXTENSION);
 		if (next == IPPROTO_FRAGMENT) {
+			if (p->fragment)
+				return REFUSE(p, FILE_PARSE, DROP_INVALID_EXTENSION);
+			p->fragment_id = fragment->id;
+			p->l4 = offset;
+			p->protocol = fragment->next;
 			if (fragment->offset & bpf_htons(0xfff8))
-				return REFUSE(p, FILE_PARSE, DROP_FRAGMENT);
-			p->fragment = 1;
+				return parse_later(p, IPV6, bpf_ntohs(fragment->offset) & 0xfff8);
 			next = fragment->next;
 			offset += sizeof(*fragment);
+			p->fragment = FRAGMENT_FIRST;
+			p->fragment_end = length < offset ? 0 : length - offset;
+			begin = offset;
 			continue;
 		}
 		if (option[1] > 1) /* 16 bytes hold every option that pods have reason to send */
@@ -190,7 +227,7 @@ static __always_inline int skip_extensions(struct packet *p, void *data, void *e
 	p->l4 = offset;
 	if (offset > ETH_HLEN + sizeof(struct ipv6hdr) + MAX_EXTENSIONS * 16)
 		return REFUSE(p, FILE_PARSE, DROP_INVALID_EXTENSION);
-	return parse_transport(p, IPV6, data + offset, end);
+	return parse_transport(p, IPV6, data + offset, end, begin ? offset - begin : 0);
 }
 
 static __always_inline int parse_ipv6(struct packet *p, void *data, void *end)
@@ -205,8 +242,8 @@ static __always_inline int parse_ipv6(struct packet *p, void *data, void *end)
 	p->ttl = ip->hop_limit;
 	p->l4 = ETH_HLEN + sizeof(*ip);
 	if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_ICMPV6)
-		return parse_transport(p, IPV6, ip + 1, end);
-	return skip_extensions(p, data, end);
+		return parse_transport(p, IPV6, ip + 1, end, 0);
+	return skip_extensions(p, data, end, ETH_HLEN + sizeof(*ip) + bpf_ntohs(ip->payload_len));
 }
 
 static __always_inline int parse_linear(struct __sk_buff *skb, struct packet *p, const int family)
@@ -226,6 +263,7 @@ static __always_inline int parse_any(struct __sk_buff *skb, struct packet *p, co
 		return reason;
 	if (bpf_skb_pull_data(skb, skb->len < PULL_BYTES ? skb->len : PULL_BYTES))
 		return reason;
+	p->fragment = 0;
 	return parse_linear(skb, p, family);
 }
 

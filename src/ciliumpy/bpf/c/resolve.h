@@ -7,6 +7,7 @@
 #pragma once
 
 #include "ipcache.h"
+#include "mtu.h"
 #include "policy.h"
 
 static __always_inline int source_pod(struct packet *p, const int family, struct ct_half *half)
@@ -154,7 +155,14 @@ static __always_inline int target_route(struct __sk_buff *skb, struct packet *p,
 		__builtin_memcpy(fib->ipv6_src, &p->saddr, sizeof(fib->ipv6_src));
 		__builtin_memcpy(fib->ipv6_dst, &p->daddr, sizeof(fib->ipv6_dst));
 	}
+	fib->tot_len = cfg_pod_mtu; /* a way that takes less is noted, not refused: most packets are small */
 	rc = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+		lower_path_mtu(fib->mtu_result);
+		fib->ifindex = cfg_netdev_ifindex;
+		fib->tot_len = 1;
+		rc = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	}
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH) {
 		p->ext_error = rc;
 		return REFUSE(p, FILE_RESOLVE, DROP_NO_FIB);

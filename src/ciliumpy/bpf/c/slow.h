@@ -94,6 +94,8 @@ static __always_inline int find(const struct packet *p, const int family, struct
 
 static __always_inline bool makes_a_row(const struct packet *p, const int family)
 {
+	if (p->fragment == FRAGMENT_LATER)
+		return false; /* its first one has */
 	if (p->kind == KIND_ECHO)
 		return p->sport == ICMP_ECHO_REQUEST(family); /* an answer alone gives nobody the right to ask */
 	return p->kind == KIND_PORTS && !(p->tcp_flags & (TCP_FIN | TCP_RST));
@@ -107,7 +109,7 @@ static __always_inline int open_flow(struct packet *p, const int family, struct 
 
 	if (!makes_a_row(p, family)) {
 		p->counter = 0;
-		if (p->kind != KIND_PORTS) /* what is left of TCP after its end is no news */
+		if (p->kind != KIND_PORTS && p->fragment != FRAGMENT_LATER) /* what is left of TCP after its end is no news */
 			event_send(p, EVENT_FLOW, 0);
 		return 0;
 	}
@@ -223,13 +225,19 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 	reason = resolve_source(p, family, &s->half);
 	if (!reason)
 		reason = resolve_target(skb, p, family, s);
-	if (!reason && s->half.target == TARGET_NONE)
+	if (!reason && s->half.target == TARGET_NONE) {
+		if (p->kind == KIND_ERROR)
+			hear_of_path_mtu(skb, p, family);
 		return TC_ACT_OK;
+	}
 	s->half.verdict = CT_ALLOWED;
 	if (!global) /* nobody has said yet that the tables are whole */
 		s->half.epoch = 0;
-	if (!reason && !(p->kind == KIND_ERROR && is_related(skb, p, family, s, now)))
+	if (!reason && !(p->kind == KIND_ERROR && is_related(skb, p, family, s, now))) {
 		reason = judge_and_keep(p, family, s, now);
+		if (p->fragment == FRAGMENT_FIRST)
+			remember_first(p, family, reason);
+	}
 	return reason ? drop(p, reason) : deliver(skb, p, &s->half, family);
 }
 
