@@ -6,12 +6,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ciliumpy.cni import agent
+from ciliumpy.cni import agent, install
 from ciliumpy.cni.protocol import Request
 from ciliumpy.net import netns
 from tests.bench.lab import BenchLab, pod, wait_for
@@ -52,10 +51,9 @@ class Plugs:
             "CNI_PATH": "/nonexistent",
             "CNI_ARGS": f"K8S_POD_NAMESPACE=bench;K8S_POD_NAME={request.pod_name}",
         }
-        command = [sys.executable, "-P", "-m", "ciliumpy.cni"]
         before = time.perf_counter()
         done = subprocess.run(
-            command, input=json.dumps(config).encode(), env=environment, capture_output=True, check=False
+            install.command(), input=json.dumps(config).encode(), env=environment, capture_output=True, check=False
         )
         took = time.perf_counter() - before
         if done.returncode:

@@ -291,16 +291,23 @@ class AgentNode:
                 answer += part
         return dict(json.loads(answer))
 
-    def add(self, name: str, *, labels: dict[str, str] | None = None, known: bool = True) -> Pod:
-        """Make a pod, known to the store or not, and plug it in."""
-        if known:
-            pod_object = {
+    def know(self, *names: str, labels: dict[str, str] | None = None) -> None:
+        """Tell the store of pods of this node."""
+        pods = [
+            {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {"name": name, "namespace": "shop", "labels": labels or {"app": name}},
                 "spec": {"nodeName": self.name, "containers": [{"name": "c"}]},
             }
-            self.apply(f"pod-{name}", pod_object)
+            for name in names
+        ]
+        self.apply(f"pod-{names[0]}", *pods)
+
+    def add(self, name: str, *, labels: dict[str, str] | None = None, known: bool = True) -> Pod:
+        """Make a pod, known to the store or not, and plug it in."""
+        if known:
+            self.know(name, labels=labels)
         pod = Pod(name, self.folder / f"ns-{name}-{next(_numbers)}")
         self.pods[name] = pod
         answer = self.cni("ADD", pod, netns_fd=pod.fd)

@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+from ciliumpy.cni import install
 from ciliumpy.net import netns
 
 RESULT = {
@@ -27,6 +29,9 @@ RESULT = {
     "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
     "dns": {},
 }
+
+
+SOURCES = str(Path(install.__file__).parents[2])
 
 
 class Agent:
@@ -87,7 +92,7 @@ def plugin(config, *, stdin=None, **environment):
         "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=api-1;K8S_POD_UID=u-1",
     } | {f"CNI_{k.upper()}": str(v) for k, v in environment.items()}
     done = subprocess.run(
-        [sys.executable, "-m", "ciliumpy.cni"],
+        install.command(),
         input=json.dumps(config).encode() if stdin is None else stdin,
         env={k: v for k, v in os.environ.items() if not k.startswith("CNI_")} | variables,
         capture_output=True,
@@ -134,11 +139,12 @@ def test_add_hands_request_and_namespace_to_the_agent(agent, sandbox, tmp_path):
             "podNamespace": "shop",
             "podName": "api-1",
             "podUID": "u-1",
+            "network": "lab",
         }
     ]
     assert agent.namespaces == [sandbox.stat().st_ino]
     log = tmp_path / "log"
-    assert log.read_text().endswith("ADD c0ffee eth0: added\n")
+    assert log.read_text().endswith("ADD c0ffee eth0: done\n")
     assert log.stat().st_mode & 0o777 == 0o600
 
 
@@ -220,7 +226,8 @@ def test_an_unknown_version(tmp_path, version):
     [
         ({"mtu": 9000}, 2),
         ({"ipam": {"type": "host-local"}}, 2),
-        ({"prevResult": RESULT}, 2),
+        ({"prevResult": "x"}, 7),
+        ({"prevResult": {"cniVersion": "9.9.9"}}, 1),
         ({"name": ""}, 7),
         ({"name": "../x"}, 7),
         ({"type": 7}, 7),
@@ -232,6 +239,76 @@ def test_a_configuration_that_is_refused(tmp_path, more, code):
     status, answer, _ = plugin(config(tmp_path, **more), command="ADD", netns="/x")
     assert (status, answer["code"]) == (1, code)
     assert next(iter(more)) in answer["msg"]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("version", ["0.3.1", "1.1.0"])
+def test_what_plugins_before_us_made_is_handed_over_and_answered_unchanged(agent, sandbox, tmp_path, version):
+    agent.answer = {"result": {}}
+    previous = {"cniVersion": version, "interfaces": [{"name": "eth0", "sandbox": str(sandbox)}], "x": [1]}
+    given = config(tmp_path, cniVersion=version, prevResult=previous)
+    assert plugin(given, command="ADD", netns=sandbox)[:2] == (0, previous)
+    assert agent.requests[0]["prevResult"] == previous
+
+
+@pytest.mark.root
+def test_check_hands_over_the_result(agent, sandbox, tmp_path):
+    agent.answer = {"result": {}}
+    given = config(tmp_path, prevResult=RESULT)
+    assert plugin(given, command="CHECK", netns=sandbox)[:2] == (0, None)
+    assert (agent.requests[0]["command"], agent.requests[0]["prevResult"]) == ("CHECK", RESULT)
+    assert agent.namespaces == [sandbox.stat().st_ino]
+    assert plugin(config(tmp_path), command="CHECK", netns=sandbox)[1]["code"] == 7
+    assert plugin(given, command="CHECK", netns=tmp_path / "gone")[1]["code"] == 3
+    assert plugin(given | {"mtu": 9000}, command="CHECK", netns=sandbox)[1]["code"] == 2
+
+
+KEEP = [{"containerID": "c1", "ifname": "eth0"}]
+
+
+@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+@pytest.mark.parametrize("keep", [KEEP, []])
+def test_gc_says_what_to_keep(agent, tmp_path, key, keep):
+    agent.answer = {"result": {}}
+    given = config(tmp_path, **{key: keep})
+    assert plugin(given, command="GC", containerid="", ifname="")[:2] == (0, None)
+    assert (agent.requests[0]["command"], agent.requests[0]["network"]) == ("GC", "lab")
+    assert agent.requests[0]["attachments"] == keep
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        {},
+        {"cni.dev/valid-attachments": None},
+        {"cni.dev/valid-attachments": [{"containerID": "a"}]},
+        {"cni.dev/valid-attachments": {}},
+        {"cni.dev/attachments": ["c1"]},
+    ],
+)
+def test_gc_without_a_whole_list_removes_nothing(agent, tmp_path, keep):
+    status, answer, _ = plugin(config(tmp_path, **keep), command="GC")
+    assert (status, answer["code"], agent.requests) == (1, 7, [])
+
+
+def test_status_is_the_agents(agent, tmp_path):
+    agent.answer = {"result": {}}
+    assert plugin(config(tmp_path), command="STATUS", containerid="", ifname="")[:2] == (0, None)
+    agent.answer = {"error": {"code": 51, "msg": "the store cannot be read", "details": ""}}
+    assert plugin(config(tmp_path), command="STATUS")[1]["code"] == 51
+
+
+def test_status_and_gc_with_the_agent_down(tmp_path):
+    assert plugin(config(tmp_path), command="STATUS")[1]["code"] == 50
+    assert plugin(config(tmp_path, **{"cni.dev/valid-attachments": []}), command="GC")[1]["code"] == 11
+
+
+@pytest.mark.parametrize(
+    ("command", "version"), [("CHECK", "0.3.1"), ("GC", "1.0.0"), ("STATUS", "1.0.0"), ("STATUS", "0.3.1")]
+)
+def test_a_version_from_before_the_command(tmp_path, command, version):
+    status, answer, _ = plugin(config(tmp_path, cniVersion=version, prevResult=RESULT), command=command, netns="/x")
+    assert (status, answer["code"], answer["cniVersion"]) == (1, 1, "1.1.0")
 
 
 @pytest.mark.root
@@ -262,12 +339,53 @@ def test_no_such_namespace(tmp_path):
     assert "own network namespace" in answer["msg"]
 
 
+@pytest.mark.parametrize("folder", ["bin", "x" * 140])
+def test_it_installs_itself(tmp_path, folder):
+    """The second with an interpreter whose path the kernel does not take in a first line."""
+    code = f"import sys; from ciliumpy.cni import install; sys.exit(install.main(['install', {str(tmp_path)!r}]))"
+    python = sys.executable
+    if folder != "bin":
+        (tmp_path / folder).mkdir()
+        python = str(tmp_path / folder / "python")
+        Path(python).symlink_to(Path(sys.executable).resolve())
+        code = f"import sys; sys.executable = {python!r}; " + code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    path = tmp_path / "ciliumpy-cni"
+    assert done.stdout == f"{path}\n"
+    assert path.stat().st_mode & 0o777 == 0o755
+    answer = subprocess.run(
+        [path],
+        input=b'{"cniVersion": "1.0.0"}',
+        env={"CNI_COMMAND": "VERSION", "PATH": "/nowhere"},
+        capture_output=True,
+        check=False,
+    )
+    assert json.loads(answer.stdout)["cniVersion"] == "1.0.0", answer.stderr
+
+
+def test_a_user_who_asks_for_something_else_is_told():
+    said = subprocess.run([*install.command(), "uninstall"], capture_output=True, text=True, env={}, check=False)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "install [FOLDER]" in said.stderr
+    said = subprocess.run(
+        [*install.command(), "install", "/proc/nowhere"], capture_output=True, text=True, env={}, check=False
+    )
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "/proc/nowhere" in said.stderr
+
+
 def modules(code):
-    command = [sys.executable, "-c", f"{code}; print(*sys.modules)"]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.insert(0, {SOURCES!r}); {code}; print(*sys.modules)",
+    ]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
 
 
 def test_the_plugin_loads_no_more_than_it_needs():
     heavy = {"asyncio", "msgspec", "numpy", "pyroute2", "typer", "yaml", "grpc", "pathlib", "dataclasses", "inspect"}
-    # The interpreter itself may have loaded some for an editable install.
-    assert not (modules("import sys, ciliumpy.cni.__main__") - modules("import sys")) & heavy
+    heavy |= {"json", "re", "enum", "typing", "socket"}  # two thirds of its run
+    assert not modules("import ciliumpy.cni.__main__") & heavy

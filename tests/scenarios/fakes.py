@@ -79,6 +79,7 @@ class Plug:
 
 class Route(NamedTuple):
     destination: str
+    source: str
 
 
 class Routes:
@@ -87,8 +88,8 @@ class Routes:
     def __init__(self) -> None:
         self._routes: dict[str, Route] = {}
 
-    def replace_route(self, destination: str, oif: int, **_: Any) -> None:
-        self._routes[destination] = Route(destination)
+    def replace_route(self, destination: str, oif: int, *, src: str, **_: Any) -> None:
+        self._routes[destination] = Route(destination, src)
 
     def delete_route(self, destination: str, oif: int) -> bool:
         return self._routes.pop(destination, None) is not None

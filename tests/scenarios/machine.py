@@ -16,7 +16,7 @@ from ciliumpy.daemon.node import Own
 from ciliumpy.daemon.status import Parts
 from ciliumpy.datapath import policy, routes
 from ciliumpy.datapath.devices import Devices, Underlay
-from ciliumpy.endpoints.controller import Request
+from ciliumpy.endpoints.attachment import Request
 from ciliumpy.endpoints.plug import Gateway
 from ciliumpy.enforcement import controller as enforcement
 from ciliumpy.ipam.allocate import Pool

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers the CNI plugin on a unix socket: one JSON line there, with the pod's namespace as a descriptor, one back.
-
-    {"command": "ADD"|"DEL", "containerID", "ifname", "netns", "podNamespace", "podName", "podUID"}
-    {"result": {CNI 1.1.0 result}}  or  {"error": {"code", "msg", "details"}}
+"""Answers the CNI plugin on a unix socket; what is said there is in `cni_messages`, a pod's namespace comes along.
 
 A deletion that the plugin queued while no agent was there is worked off when this one starts.
 """
@@ -13,15 +10,23 @@ import asyncio
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ciliumpy.api.cni_messages import (
+    INTERNAL,
+    INVALID_CONFIG,
+    INVALID_ENVIRONMENT,
+    Failure,
+    Message,
+    failure_of,
+    previous_of,
+    request_fault,
+    result_of,
+)
 from ciliumpy.api.listener import listener
-from ciliumpy.endpoints.controller import Request
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.model.errors import FieldError
-from ciliumpy.store.kinds import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,40 +34,24 @@ if TYPE_CHECKING:
 
     from ciliumpy.endpoints.controller import Endpoints
     from ciliumpy.endpoints.plug import Gateway
-    from ciliumpy.tables.endpoints import Endpoint
 
-LONGEST_REQUEST = 65536
+LONGEST_REQUEST = 4 << 20  # a list of 4,095 attachments, or a prevResult as long as the plugin takes it
 REQUEST_TIMEOUT_S = 5.0
 QUEUE = "cni-deletes"
-
-# Error codes of the CNI specification.
-INVALID_ENVIRONMENT = 4
-TRY_AGAIN_LATER = 11
-INTERNAL = 100
 
 _log = logging.getLogger(__name__)
 
 
-class Message(msgspec.Struct, frozen=True):
-    command: str
-    container_id: str = msgspec.field(name="containerID")
-    ifname: str
-    netns: str = ""
-    pod_namespace: str = msgspec.field(name="podNamespace", default="")
-    pod_name: str = msgspec.field(name="podName", default="")
-    pod_uid: str = msgspec.field(name="podUID", default="")
-
-
-class Failure(NamedTuple):
-    code: int
-    message: str
-    details: str = ""
-
-
 class CniServer:
-    """Serves ADD and DEL, each connection in a task of the server's own job."""
+    """Serves the plugin, each connection in a task of the server's own job.
 
-    def __init__(self, endpoints: Endpoints, gateway: Gateway, path: Path) -> None:
+    `unavailable` says for STATUS why an ADD would fail or pods are cut off, None if neither is so.
+    """
+
+    def __init__(
+        self, endpoints: Endpoints, gateway: Gateway, path: Path, unavailable: Callable[[], Failure | None]
+    ) -> None:
+        self._unavailable = unavailable
         self._endpoints = endpoints
         self._gateway = gateway
         self._path = path
@@ -96,14 +85,13 @@ class CniServer:
         try:
             result = await self._handle(line, fd)
         except CiliumpyError as error:
-            result = Failure(TRY_AGAIN_LATER, error.message, error.hint or "")
+            result = failure_of(error)
         except Exception as error:  # noqa: BLE001 - whatever it was, the plugin gets an answer
             _log.exception("CNI request failed")
             result = Failure(INTERNAL, f"{type(error).__name__}: {error}", "this is a defect; the agent's log has more")
         if isinstance(result, Failure):
             _log.warning("CNI: %s", result.message)
-            body: dict[str, Any] = {"code": result.code, "msg": result.message, "details": result.details}
-            return msgspec.json.encode({"error": body}) + b"\n"
+            return result.encode()
         return msgspec.json.encode({"result": result}) + b"\n"
 
     async def _handle(self, line: bytes, fd: int | None) -> dict[str, Any] | Failure:
@@ -111,25 +99,33 @@ class CniServer:
             message = msgspec.json.decode(line, type=Message)
         except msgspec.DecodeError as error:
             return Failure(INVALID_ENVIRONMENT, f"the request cannot be read: {error}")
+        if message.command == "STATUS":
+            return self._unavailable() or {}
+        if message.command == "GC":
+            return await self._collect(message)
+        if message.command not in {"ADD", "DEL", "CHECK"}:
+            return Failure(INVALID_ENVIRONMENT, f"command {message.command!r} is not known")
+        if fault := request_fault(message, has_namespace=fd is not None):
+            return fault
         if message.command == "DEL":
             await self._endpoints.remove(message.container_id, message.ifname)
             return {}
-        if message.command != "ADD":
-            return Failure(INVALID_ENVIRONMENT, f"command {message.command!r} is not known")
-        if fd is None:
-            return Failure(INVALID_ENVIRONMENT, "the request has no network namespace")
-        if fault := _name_fault(message):
-            return Failure(INVALID_ENVIRONMENT, fault)
-        request = Request(
-            message.container_id,
-            message.ifname,
-            message.netns,
-            message.pod_namespace,
-            message.pod_name,
-            message.pod_uid,
-        )
-        endpoint = await self._endpoints.add(request, fd)
-        return result_of(endpoint, self._gateway, message.netns)
+        assert fd is not None  # noqa: S101 - request_fault has seen to it
+        if message.command == "CHECK":
+            await self._endpoints.check(message.container_id, message.ifname, fd, previous_of(message))
+            return {}
+        previous = previous_of(message) if message.previous is not None else None
+        endpoint = await self._endpoints.add(message.request(), fd, previous)
+        return {} if previous else result_of(endpoint, self._gateway, message.netns)
+
+    async def _collect(self, message: Message) -> dict[str, Any] | Failure:
+        if message.attachments is None or not message.network:
+            return Failure(INVALID_CONFIG, "GC wants the network's name and the attachments to keep")
+        keep = {(each.container_id, each.ifname) for each in message.attachments}
+        removed = await self._endpoints.collect(message.network, keep)
+        if removed:
+            _log.info("CNI GC of %s: removed %d attachments", message.network, removed)
+        return {}
 
     async def _work_off_queue(self) -> None:
         for path, message in _queued(self._path.parent / QUEUE):
@@ -160,25 +156,13 @@ def _forget(path: Path) -> None:
         _log.warning("queued deletion %s cannot be removed: %s", path, error.strerror)
 
 
-def _name_fault(message: Message) -> str:
-    """Return what is wrong with the pod's names: they go to the log, to the store, and to who looks at flows."""
-    if not message.pod_name and not message.pod_namespace:
-        return ""  # a runtime without Kubernetes
-    metadata = {"name": message.pod_name, "namespace": message.pod_namespace}
-    try:
-        key_of({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
-    except FieldError as error:
-        return f"K8S_POD_{str(error.path[-1]).upper()}: {error.message}"
-    return ""
-
-
 async def _receive(connection: socket.socket, fds: list[int]) -> bytes:
     """Read one line; descriptors that come along are put into `fds`. The caller closes them."""
     connection.setblocking(False)
-    received = b""
+    received = bytearray()
     while not received.endswith(b"\n") and len(received) < LONGEST_REQUEST:
         try:
-            part, got, _, _ = socket.recv_fds(connection, LONGEST_REQUEST, 4, socket.MSG_DONTWAIT)
+            part, got, _, _ = socket.recv_fds(connection, 65536, 4, socket.MSG_DONTWAIT)
         except BlockingIOError:
             await _readable(connection)
             continue
@@ -186,7 +170,7 @@ async def _receive(connection: socket.socket, fds: list[int]) -> bytes:
         if not part:
             break
         received += part
-    return received
+    return bytes(received)
 
 
 async def _readable(connection: socket.socket) -> None:
@@ -202,25 +186,3 @@ async def _readable(connection: socket.socket) -> None:
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def result_of(endpoint: Endpoint, gateway: Gateway, netns: str) -> dict[str, Any]:
-    """Return the endpoint as a CNI 1.1.0 result."""
-    ips, routes = [], []
-    for address, router, length, default in (
-        (endpoint.ipv4, gateway.ipv4, 32, "0.0.0.0/0"),
-        (endpoint.ipv6, gateway.ipv6, 128, "::/0"),
-    ):
-        if address:
-            ips.append({"address": f"{address}/{length}", "gateway": router, "interface": 1})
-            routes.append({"dst": default, "gw": router})
-    return {
-        "cniVersion": "1.1.0",
-        "interfaces": [
-            {"name": endpoint.host_interface, "mac": endpoint.host_mac, "mtu": gateway.mtu},
-            {"name": endpoint.interface, "mac": endpoint.mac, "mtu": gateway.mtu, "sandbox": netns},
-        ],
-        "ips": ips,
-        "routes": routes,
-        "dns": {},
-    }

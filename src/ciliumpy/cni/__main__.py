@@ -4,18 +4,16 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
-from ciliumpy import __version__
-from ciliumpy.cni import agent, protocol
+from ciliumpy.cni import agent, jsondoor, protocol
 from ciliumpy.cni.protocol import CniError
-from ciliumpy.kit.clock import SystemClock
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 _NS_GET_NSTYPE = 0xB703
 _CLONE_NEWNET = 0x4000_0000
@@ -24,16 +22,14 @@ _LONGEST_CONFIG = 1 << 20
 
 def main() -> None:
     environment = dict(os.environ)
-    if not environment.get("CNI_COMMAND"):
-        sys.stderr.write(
-            f"ciliumpy-cni {__version__}: a CNI plugin, run by a container runtime.\n"
-            f"CNI versions supported: {', '.join(protocol.VERSIONS)}\n"
-        )
-        sys.exit(0)
-    answer, status = run(environment, sys.stdin.buffer.read(_LONGEST_CONFIG + 1))
-    if answer is not None:
-        sys.stdout.write(json.dumps(answer, indent=2) + "\n")
-    sys.exit(status)
+    if environment.get("CNI_COMMAND"):
+        answer, status = run(environment, sys.stdin.buffer.read(_LONGEST_CONFIG + 1))
+        if answer is not None:
+            sys.stdout.write(jsondoor.dumps(answer) + "\n")
+        sys.exit(status)
+    from ciliumpy.cni import install
+
+    sys.exit(install.main(sys.argv[1:]))
 
 
 def run(environment: Mapping[str, str], stdin: bytes) -> tuple[dict[str, Any] | None, int]:
@@ -44,7 +40,7 @@ def run(environment: Mapping[str, str], stdin: bytes) -> tuple[dict[str, Any] | 
         document = _document(stdin)
         if command == "VERSION":
             return protocol.version_answer(document), 0
-        version = protocol.version_of(document)
+        version = protocol.version_of(document, command)
         config = protocol.parse_config(document, command)
         return _serve(command, config, protocol.parse_request(environment, command)), 0
     except CniError as error:
@@ -72,17 +68,23 @@ def _document(stdin: bytes) -> dict[str, Any]:
 
 
 def _serve(command: str, config: protocol.Config, request: protocol.Request) -> dict[str, Any] | None:
-    fd = _open_namespace(request.netns, strict=command == "ADD")
+    fd = _open_namespace(request.netns, strict=command in {"ADD", "CHECK"})
     outcome = "failed"
     try:
         if command == "DEL":
-            outcome = agent.delete(config.agent_socket, request, fd)
+            outcome = agent.delete(config, request, fd)
             return None
-        result = agent.ask(config.agent_socket, request.message(command), fd)
-        outcome = "added"
+        result = agent.ask(config.agent_socket, request.message(command, config), fd)
+        outcome = "done"
+        if command != "ADD":
+            return None
+        if config.previous is not None:  # handed on as it came
+            return {**config.previous, "cniVersion": config.version}
         return protocol.result_in(config.version, result)
     except CniError as error:
         outcome = f"error {error.code}: {error.message}"
+        if command == "STATUS" and isinstance(error, agent.AgentDownError):
+            raise CniError(protocol.UNAVAILABLE, error.message, error.details) from error
         raise
     finally:
         if fd is not None:
@@ -92,6 +94,8 @@ def _serve(command: str, config: protocol.Config, request: protocol.Request) -> 
 
 def _open_namespace(path: str, *, strict: bool) -> int | None:
     """Open the pod's network namespace. A DEL works without: the runtime may have removed it already."""
+    if not path:
+        return None
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -125,6 +129,8 @@ def _namespace_fault(fd: int) -> str:
 def _log(path: str, line: str) -> None:
     if not path:
         return
+    from ciliumpy.kit.clock import SystemClock
+
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import _socket  # `socket` brings `selectors` and `enum`: three milliseconds
 import errno
-import json
 import os
-import socket
-from typing import Any
+import sys
 
-from ciliumpy.cni.protocol import INTERNAL, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN_LATER, CniError, Request
+from ciliumpy.cni import jsondoor
+from ciliumpy.cni.protocol import INTERNAL, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN_LATER, CniError, Config, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 ANSWER_TIMEOUT_S = 30.0  # the agent itself gives up after 15
 _LONGEST_ANSWER = 1 << 20
@@ -29,29 +33,32 @@ class AgentDownError(CniError):
 
 def ask(path: str, message: bytes, fd: int | None, timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
     """Send `message`, with the descriptor if there is one, to the agent's socket; return its result."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
         connection.settimeout(timeout_s)
-        try:
-            connection.connect(path)
-            if fd is None:
-                connection.sendall(message)
-            else:
-                sent = socket.send_fds(connection, [message], [fd])
-                if sent < len(message):  # even an empty write fails once the agent has answered and hung up
-                    connection.sendall(message[sent:])
-            line = _read_line(connection)
-        except TimeoutError as error:
-            raise AgentDownError(path, f"no answer within {timeout_s:g} s") from error
-        except OSError as error:
-            if error.errno in _DOWN:
-                raise AgentDownError(path, error.strerror or str(error)) from error
-            if error.errno is None:  # raised by Python itself: the path is longer than a socket's can be
-                raise CniError(INVALID_CONFIG, f"agentSocket {path!r} is not valid: {error}") from error
-            raise CniError(IO_FAILURE, f"cannot talk to the agent at {path}: {error.strerror}") from error
+        connection.connect(path)
+        sent = connection.sendmsg([message], [] if fd is None else [_passed(fd)])
+        if sent < len(message):  # even an empty write fails once the agent has answered and hung up
+            connection.sendall(message[sent:])
+        line = _read_line(connection)
+    except TimeoutError as error:
+        raise AgentDownError(path, f"no answer within {timeout_s:g} s") from error
+    except OSError as error:
+        if error.errno in _DOWN:
+            raise AgentDownError(path, error.strerror or str(error)) from error
+        if error.errno is None:  # raised by Python itself: the path is longer than a socket's can be
+            raise CniError(INVALID_CONFIG, f"agentSocket {path!r} is not valid: {error}") from error
+        raise CniError(IO_FAILURE, f"cannot talk to the agent at {path}: {error.strerror}") from error
+    finally:
+        connection.close()
     return _result(path, line)
 
 
-def _read_line(connection: socket.socket) -> bytes:
+def _passed(fd: int) -> tuple[int, int, bytes]:
+    return _socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder)
+
+
+def _read_line(connection: _socket.socket) -> bytes:
     received = bytearray()
     while not received.endswith(b"\n"):
         part = connection.recv(65536)
@@ -65,7 +72,7 @@ def _result(path: str, line: bytes) -> dict[str, Any]:
     if not line:
         raise AgentDownError(path, "it closed the connection")
     try:
-        answer = json.loads(line)
+        answer = jsondoor.loads(line)
         if "error" in answer:
             error = answer["error"]
             raise CniError(int(error["code"]), str(error["msg"]), str(error.get("details", "")))
@@ -77,9 +84,9 @@ def _result(path: str, line: bytes) -> dict[str, Any]:
     return result
 
 
-def delete(path: str, request: Request, fd: int | None, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
+def delete(config: Config, request: Request, fd: int | None, timeout_s: float = ANSWER_TIMEOUT_S) -> str:
     """Have the agent delete the interface, or queue that for its next start; return what was done, for the log."""
-    message = request.message("DEL")
+    path, message = config.agent_socket, request.message("DEL", config)
     try:
         ask(path, message, fd, timeout_s)
     except AgentDownError as down:

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CNI specification without any I/O: environment and configuration in, results and errors out.
 
-Source: containernetworking/cni SPEC.md 1.1.0, sections 2 (execution protocol) and 5 (result types).
+Source: containernetworking/cni SPEC.md 1.1.0, sections 2 (execution protocol) and 5 (result types). Two spellings of
+GC's list are taken, `cni.dev/valid-attachments` of the specification and `cni.dev/attachments`, which libcni sends too.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from ciliumpy.cni import jsondoor
 
+TYPE_CHECKING = False  # `typing` would be a tenth of the plugin's run
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 LATEST = VERSIONS[-1]
 DEFAULT_SOCKET = "/run/ciliumpy/cni.sock"
-COMMANDS = ("ADD", "DEL", "VERSION")
+SINCE = {"ADD": "0.3.1", "DEL": "0.3.1", "CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
+COMMANDS = (*SINCE, "VERSION")
 
 INCOMPATIBLE_VERSION = 1
 UNSUPPORTED_FIELD = 2
@@ -25,6 +28,8 @@ IO_FAILURE = 5
 DECODING_FAILURE = 6
 INVALID_CONFIG = 7
 TRY_AGAIN_LATER = 11
+UNAVAILABLE = 50  # STATUS: an ADD would fail
+LIMITED = 51  # STATUS: and pods that are there may be cut off from some
 INTERNAL = 100  # the specification leaves 100 and above to plugins
 
 _NAMED_FIELDS = frozenset({"cniVersion", "cniVersions", "name", "type", "agentSocket", "logFile"})
@@ -32,6 +37,7 @@ _NAMED_FIELDS = frozenset({"cniVersion", "cniVersions", "name", "type", "agentSo
 _RUNTIME_FIELDS = frozenset(
     {"disableCheck", "disableGC", "loadOnlyInlinedPlugins", "capabilities", "runtimeConfig", "args", "prevResult"}
 )
+_ATTACHMENTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _IDENTIFIER = _ALPHANUMERIC | frozenset("_.-")
 _LONGEST_IDENTIFIER = 200  # it becomes part of a file's name
@@ -48,28 +54,48 @@ class CniError(Exception):
         self.details = details
 
 
-class Config(NamedTuple):
-    """The network configuration from standard input. Paths are absolute."""
+class Config:
+    """The network configuration from standard input. Paths are absolute, `attachments` are those GC shall keep."""
 
-    version: str
-    name: str
-    agent_socket: str
-    log_file: str
+    def __init__(
+        self,
+        version: str,
+        name: str,
+        agent_socket: str,
+        log_file: str,
+        previous: dict[str, Any] | None = None,
+        attachments: list[dict[str, str]] | None = None,
+    ) -> None:
+        self.version = version
+        self.name = name
+        self.agent_socket = agent_socket
+        self.log_file = log_file
+        self.previous = previous
+        self.attachments = attachments
 
 
-class Request(NamedTuple):
-    """What the runtime asks for by environment variables. `netns` may be empty for DEL."""
+class Request:
+    """What the runtime asks for by environment variables. All may be empty for GC and STATUS, `netns` for DEL."""
 
-    container_id: str
-    ifname: str
-    netns: str
-    pod_namespace: str
-    pod_name: str
-    pod_uid: str
+    def __init__(
+        self,
+        container_id: str = "",
+        ifname: str = "",
+        netns: str = "",
+        pod_namespace: str = "",
+        pod_name: str = "",
+        pod_uid: str = "",
+    ) -> None:
+        self.container_id = container_id
+        self.ifname = ifname
+        self.netns = netns
+        self.pod_namespace = pod_namespace
+        self.pod_name = pod_name
+        self.pod_uid = pod_uid
 
-    def message(self, command: str) -> bytes:
+    def message(self, command: str, config: Config | None = None) -> bytes:
         """Return the line that the agent is sent."""
-        body = {
+        body: dict[str, Any] = {
             "command": command,
             "containerID": self.container_id,
             "ifname": self.ifname,
@@ -78,13 +104,19 @@ class Request(NamedTuple):
             "podName": self.pod_name,
             "podUID": self.pod_uid,
         }
-        return json.dumps(body).encode() + b"\n"
+        if config is not None:
+            body["network"] = config.name
+            if config.previous is not None and command != "DEL":
+                body["prevResult"] = config.previous
+            if config.attachments is not None:
+                body["attachments"] = config.attachments
+        return jsondoor.dumps(body).encode() + b"\n"
 
 
 def parse_document(data: bytes) -> dict[str, Any]:
     """Return the JSON object on standard input."""
     try:
-        document = json.loads(data)
+        document = jsondoor.loads(data)
     except (ValueError, RecursionError) as error:
         raise CniError(
             DECODING_FAILURE, "the network configuration on standard input is not JSON", str(error)
@@ -94,35 +126,74 @@ def parse_document(data: bytes) -> dict[str, Any]:
     return document
 
 
-def version_of(document: Mapping[str, Any]) -> str:
-    """Return the version that the configuration is written in."""
+def version_of(document: Mapping[str, Any], command: str = "ADD") -> str:
+    """Return the version that the configuration is written in, if it has the command."""
     version = document.get("cniVersion")
     if version not in VERSIONS:
         said = f"cniVersion {version!r} is not supported" if version else "cniVersion is missing"
         raise CniError(INCOMPATIBLE_VERSION, said, f"supported versions: {', '.join(VERSIONS)}")
+    if VERSIONS.index(version) < VERSIONS.index(SINCE[command]):
+        raise CniError(INCOMPATIBLE_VERSION, f"cniVersion {version} has no {command}", f"it came with {SINCE[command]}")
     return str(version)
 
 
 def parse_config(document: Mapping[str, Any], command: str) -> Config:
     """Check the configuration. A DEL is lenient with what it need not know, so that it can always clean up."""
-    version = version_of(document)
-    if command == "ADD":
+    version = version_of(document, command)
+    if command in {"ADD", "CHECK", "STATUS"}:
         _refuse_unsupported(document)
     name = _text(document, "name")
     if not _is_identifier(name):
         raise CniError(INVALID_CONFIG, f"name {name!r} is not valid: letters, digits and _.- are, a letter first")
     _text(document, "type")
     return Config(
-        version, name, _path(document, "agentSocket", default=DEFAULT_SOCKET), _path(document, "logFile", default="")
+        version,
+        name,
+        _path(document, "agentSocket", default=DEFAULT_SOCKET),
+        _path(document, "logFile", default=""),
+        _previous(document, version, command),
+        _attachments(document) if command == "GC" else None,
     )
+
+
+def _previous(document: Mapping[str, Any], version: str, command: str) -> dict[str, Any] | None:
+    """Return the result of the plugin before; CHECK must have one, of the whole list."""
+    previous = document.get("prevResult")
+    if command not in {"ADD", "CHECK"}:
+        return None
+    if previous is None:
+        if command == "CHECK":
+            raise CniError(INVALID_CONFIG, "prevResult is missing: CHECK compares with the result of ADD")
+        return None
+    if not isinstance(previous, dict):
+        raise CniError(INVALID_CONFIG, f"prevResult must be an object, not {previous!r}")
+    if previous.get("cniVersion", version) not in VERSIONS:
+        raise CniError(INCOMPATIBLE_VERSION, f"cniVersion {previous['cniVersion']!r} of prevResult is not supported")
+    return previous
+
+
+def _attachments(document: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what GC shall keep. A list that is missing or not whole is refused: it would remove what is in use."""
+    present = [document[key] for key in _ATTACHMENTS if document.get(key) is not None]
+    if not present:
+        raise CniError(INVALID_CONFIG, f"{_ATTACHMENTS[0]} is missing: GC removes whatever it does not name")
+    kept = []
+    for attachment in (each for attachments in present for each in _list(attachments)):
+        container_id, ifname = attachment.get("containerID"), attachment.get("ifname")
+        if not isinstance(container_id, str) or not isinstance(ifname, str) or not container_id or not ifname:
+            raise CniError(INVALID_CONFIG, f"{_ATTACHMENTS[0]} has {attachment!r}: containerID and ifname are texts")
+        kept.append({"containerID": container_id, "ifname": ifname})
+    return kept
+
+
+def _list(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise CniError(INVALID_CONFIG, f"{_ATTACHMENTS[0]} must be a list of objects, not {value!r}")
+    return value
 
 
 def _refuse_unsupported(document: Mapping[str, Any]) -> None:
     for key, value in document.items():
-        if key == "prevResult" and value is not None:
-            raise CniError(
-                UNSUPPORTED_FIELD, "prevResult is not supported", "this plugin must be the first of its list"
-            )
         if key == "ipam" and value:
             raise CniError(
                 UNSUPPORTED_FIELD, f"ipam: {value!r} is not supported", "the agent gives out addresses; remove `ipam`"
@@ -152,7 +223,9 @@ def _path(document: Mapping[str, Any], key: str, default: str) -> str:
 
 
 def parse_request(environment: Mapping[str, str], command: str) -> Request:
-    """Check the environment variables of ADD and DEL; all that are wrong are named at once."""
+    """Check the environment variables of ADD, DEL and CHECK; all that are wrong are named at once."""
+    if command in {"GC", "STATUS"}:
+        return Request()
     wrong: list[str] = []
     details: list[str] = []
 
@@ -167,7 +240,7 @@ def parse_request(environment: Mapping[str, str], command: str) -> Request:
     if not is_interface_name(ifname):
         need("CNI_IFNAME", _fault(ifname, "an interface name of at most 15 bytes"))
     netns = environment.get("CNI_NETNS", "")
-    if command == "ADD" and not netns.startswith("/"):
+    if command != "DEL" and not netns.startswith("/"):
         need("CNI_NETNS", _fault(netns, "an absolute path"))
     arguments: dict[str, str] = {}
     for pair in filter(None, environment.get("CNI_ARGS", "").split(";")):

@@ -67,7 +67,14 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     nodes = NodeController(db, store, own.node)
     records, plug = Records(config.state / "endpoints"), Plug(own.gateway)
     endpoints = Endpoints(
-        db, records, own.pools, plug, closed=kernel.endpoints.closed, clock=clock, cluster=config.node.cluster
+        db,
+        records,
+        own.pools,
+        plug,
+        closed=kernel.endpoints.closed,
+        verify=kernel.endpoints.verify,
+        clock=clock,
+        cluster=config.node.cluster,
     )
     target = PublishTarget(store, config.name, own.node.internal_ips[0])
     publish = Reconciler(db, ENDPOINTS, target, clock=clock, hold_prune=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ciliumpy.api.admin import AdminContext
 from ciliumpy.api.admin_server import serve as serve_admin
 from ciliumpy.api.cni import CniServer
+from ciliumpy.api.cni_messages import LIMITED, UNAVAILABLE, Failure
 from ciliumpy.api.observer import ObserverServer
 from ciliumpy.bpf.ring import RingGroup
 from ciliumpy.daemon import rundir
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
     from ciliumpy.state.jobs import JobGroup
 
 
+def unavailable(parts: Parts) -> Failure | None:
+    """Return why a runtime should give this node no pods, as CNI's STATUS says it; None: it may."""
+    if not parts.settle.done.is_set():
+        return Failure(UNAVAILABLE, "the agent is starting", "it is still carrying over what it found")
+    store = parts.reflector.state
+    if store.state == "error":
+        return Failure(
+            LIMITED, "the store cannot be read", f"{store.message}; pods keep the policy and the peers known by now"
+        )
+    for pool in parts.own.pools.values():
+        if pool.allocated >= pool.total:
+            return Failure(UNAVAILABLE, f"no address is left in pod CIDR {pool.network}", "delete pods of this node")
+    return None
+
+
 class Servers:
     """Owns the rings' lock and the sockets."""
 
@@ -36,7 +52,9 @@ class Servers:
         self._lag = LoopLag()
         status = Status(parts, self._flows, self._rings, self._lag)
         self._admin = AdminContext(parts.db, status, RuntimeConfig(parts.loaded), flows.monitor)
-        self._cni = CniServer(parts.endpoints, parts.own.gateway, config.run / rundir.CNI_SOCKET)
+        self._cni = CniServer(
+            parts.endpoints, parts.own.gateway, config.run / rundir.CNI_SOCKET, lambda: unavailable(parts)
+        )
         self._observer = ObserverServer(
             flows.history,
             config.name,

@@ -29,6 +29,7 @@ def join(endpoint: Endpoint, policy: InstalledSet) -> KernelEndpoint:
         host_mac=endpoint.host_mac,
         ipv4=endpoint.ipv4,
         ipv6=endpoint.ipv6,
+        chained=endpoint.chained,
     )
 
 

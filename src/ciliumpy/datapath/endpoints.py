@@ -26,6 +26,7 @@ class Doors(Protocol):
     def attach_pod(self, device: str, ifindex: int) -> None: ...
     def detach_pod(self, device: str) -> None: ...
     def pinned_pods(self) -> set[str]: ...
+    def pod_faults(self, device: str, ifindex: int) -> list[str]: ...
     def prepare_pod_device(self, device: str, ifindex: int) -> None: ...
     def open_pod_device(self, ifindex: int) -> None: ...
 
@@ -86,6 +87,27 @@ class EndpointTarget:
                 await self._changed.wait_for(gone)
         except TimeoutError:
             raise CiliumpyError(f"endpoint {slot} is still in the datapath after {timeout_s:g} s") from None
+
+    async def verify(self, slot: int) -> list[str]:
+        """Tell what the kernel has of an endpoint otherwise than it shall; empty: nothing."""
+        async with self._lock:
+            row = self._held.get(slot)
+            if row is None:
+                return [f"endpoint {slot} is not in the datapath"]
+            return await asyncio.to_thread(self._faults, row)
+
+    def _faults(self, row: KernelEndpoint) -> list[str]:
+        found = self._doors.pod_faults(row.host_interface, row.ifindex)
+        wanted = [
+            (self._slots, encode.u32(row.slot), encode.endpoint_value(self._slots, row)),
+            (self._links, encode.u32(row.ifindex), encode.u32(row.slot)),
+        ]
+        target = encode.local_target(self._locals, row)
+        wanted += [(self._locals, encode.address(address), target) for address in _addresses(row)]
+        found += [
+            f"{map_.name} has another row for it" for map_, key, value in wanted if map_.lookup_bytes(key) != value
+        ]
+        return found
 
     async def prune(self, rows: Sequence[KernelEndpoint]) -> int:
         # A restored endpoint whose set is not there yet has no row: what the former agent wrote for it stays.

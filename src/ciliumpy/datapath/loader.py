@@ -18,6 +18,7 @@ from ciliumpy.bpf.names import CONNTRACK_MAPS
 from ciliumpy.datapath import encode
 from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE, Devices
 from ciliumpy.datapath.epochs import Epochs
+from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.net import links, sysctl
 
 if TYPE_CHECKING:
@@ -106,6 +107,21 @@ class Datapath:
     def pinned_pods(self) -> set[str]:
         """Return the devices that have a pinned link."""
         return {pin.name.removeprefix("pod-") for pin in self._links.glob("pod-*")}
+
+    def pod_faults(self, device: str, ifindex: int) -> list[str]:
+        """Tell what is wrong with the programs on a pod's device; empty: nothing."""
+        found = []
+        pin = self._pin("pod", device)
+        try:
+            with Link.open_pinned(pin) as link:
+                info = link.info
+            if (info.ifindex, info.program_id) != (ifindex, self._collection.programs["pod"].id):
+                found.append(f"the link {pin} has another device or program")
+        except CiliumpyError as error:
+            found.append(error.message)
+        if "closed" not in links.clsact_filters(ifindex):
+            found.append(f"{device} has lost the filter that closes it")
+        return found
 
     @property
     def attached(self) -> int:

@@ -50,13 +50,12 @@ class RouteTarget:
         self._epochs.bump_global()
 
     def _repair(self, rows: Sequence[Route]) -> int:
-        # The router's own address has a route as well, a host route that the kernel makes.
-        present = {r.destination for r in routes.routes(self._ifindex) if not r.destination.endswith(("/32", "/128"))}
+        present = routes.routes(self._ifindex)
         wanted = {row.destination: row for row in rows}
-        missing = [row for destination, row in wanted.items() if destination not in present]
-        extra = [
-            destination for destination in present - wanted.keys() if not destination.startswith(("fe80:", "ff00:"))
-        ]
+        there = {route.destination for route in present}
+        missing = [row for destination, row in wanted.items() if destination not in there]
+        # Ours say which address to send from; those that the kernel makes of the device's own addresses do not.
+        extra = [route.destination for route in present if route.source and route.destination not in wanted]
         if missing:
             self._replace(missing)
         if extra:

@@ -7,25 +7,27 @@ import asyncio
 import contextlib
 import functools
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 from ciliumpy.endpoints import allocate
+from ciliumpy.endpoints.attachment import DiffersError, UnknownContainerError, addresses_of, differences
 from ciliumpy.endpoints.records import Record, Records
-from ciliumpy.endpoints.state import RESTORING, WAITING_FOR_IDENTITY, shown_state
+from ciliumpy.endpoints.state import READY, RESTORING, WAITING_FOR_IDENTITY, shown_state
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.labels import pod_labels
 from ciliumpy.state.observer import wait_any
-from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS, IdentityRequest
 from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import NAMESPACES, PODS, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
 
+    from ciliumpy.endpoints.attachment import Pair, Previous, Request
     from ciliumpy.endpoints.plug import Plug
     from ciliumpy.kit.clock import Clock
     from ciliumpy.state.database import Database, WriteTransaction
@@ -47,22 +49,12 @@ class AddressPool(Protocol):
     def release(self, text: str) -> None: ...
 
 
-class Request(NamedTuple):
-    """What ADD asks for. `netns` is a path for messages; the namespace itself comes as a descriptor."""
-
-    container_id: str
-    interface: str
-    netns: str
-    namespace: str
-    pod: str
-    uid: str
-
-
 class Endpoints:
     """Plugs pods in and out.
 
-    `pools` has a pool a family, `closed(slot, generation)` waits until the datapath has let go of an endpoint. A pool,
-    the slots and the records are touched on the event loop only.
+    `pools` has a pool a family, `closed(slot, generation)` waits until the datapath has let go of an endpoint,
+    `verify(slot)` tells what of it is not as it shall be. A pool, the slots and the records are touched on the event
+    loop only.
     """
 
     def __init__(
@@ -73,6 +65,7 @@ class Endpoints:
         plug: Plug,
         *,
         closed: Callable[[int, int], Awaitable[None]],
+        verify: Callable[[int], Awaitable[list[str]]],
         clock: Clock,
         cluster: str = "default",
     ) -> None:
@@ -83,6 +76,7 @@ class Endpoints:
         self._pools = pools
         self._plug = plug
         self._closed = closed
+        self._verify = verify
         self._clock = clock
         self._cluster = cluster
         self._slots = allocate.Slots()
@@ -119,10 +113,11 @@ class Endpoints:
 
     # ---- ADD and DEL -------------------------------------------------------------------------------------------------
 
-    async def add(self, request: Request, netns_fd: int) -> Endpoint:
+    async def add(self, request: Request, netns_fd: int, previous: Previous | None = None) -> Endpoint:
         """Plug a pod in and return its endpoint when packets may flow. CiliumpyError, and nothing is left.
 
-        A second ADD for the same container and interface returns the endpoint there is, if its device is intact.
+        With the result of `previous` plugins, their interface and addresses are taken over. A second ADD for the same
+        container and interface returns the endpoint there is, if its device is intact.
         """
         with self._alone(request.container_id, request.interface):
             present = self._find(request.container_id, request.interface)
@@ -134,7 +129,26 @@ class Endpoints:
                         "delete it (CNI DEL) and add it anew",
                     )
                 return present
-            return await self._create(request, netns_fd)
+            labels = await self._labels_of(request)
+            if previous is None:
+                return await self._create(request, self._allocate(request, labels), netns_fd)
+            found = await asyncio.to_thread(self._plug.find, request.interface, netns_fd)
+            return await self._create(request, self._take_over(request, labels, found, previous), netns_fd)
+
+    async def check(self, container_id: str, interface: str, netns_fd: int, previous: Previous) -> None:
+        """Compare an attachment with its result, its row, and what the datapath shall have of it. DiffersError."""
+        with self._alone(container_id, interface):
+            endpoint = self._find(container_id, interface)
+            if endpoint is None:
+                raise UnknownContainerError(f"container {container_id} has no endpoint with interface {interface}")
+            seen = await asyncio.to_thread(self._plug.inspect, endpoint, netns_fd)
+            found = list(differences(endpoint, previous, seen))
+            state, error = shown_state(self._db, endpoint)
+            if state != READY:
+                found.append(f"endpoint {endpoint.id} is {state}{f': {error}' if error else ''}")
+            found += await self._verify(endpoint.id)
+        if found:
+            raise DiffersError(f"container {container_id} is not as it was plugged in: {found[0]}", "; ".join(found))
 
     async def remove(self, container_id: str, interface: str) -> bool:
         """Plug a pod out; return False if it is unknown."""
@@ -144,6 +158,24 @@ class Endpoints:
                 return False
             await self._destroy(endpoint)
             return True
+
+    async def collect(self, network: str, keep: Container[tuple[str, str]]) -> int:
+        """Remove the endpoints of a network whose (container, interface) is not to be kept; return how many.
+
+        One that is being plugged in or out is left alone. CiliumpyError names those that could not be removed.
+        """
+        removed, failed = 0, []
+        for endpoint in self._table.all():
+            key, record = (endpoint.container_id, endpoint.interface), self._kept.get(endpoint.id)
+            if key in keep or key in self._busy or record is None or record.network != network:
+                continue
+            try:
+                removed += await self.remove(*key)
+            except CiliumpyError as error:
+                failed.append(f"{key[0]} {key[1]}: {error.message}")
+        if failed:
+            raise CiliumpyError(f"{len(failed)} attachments cannot be removed", "; ".join(failed))
+        return removed
 
     @contextlib.contextmanager
     def _alone(self, container_id: str, interface: str) -> Iterator[None]:
@@ -156,21 +188,23 @@ class Endpoints:
         finally:
             self._busy.discard(key)
 
-    async def _create(self, request: Request, netns_fd: int) -> Endpoint:
-        labels = await self._labels_of(request)
-        endpoint = self._allocate(request, labels)
+    async def _create(self, request: Request, endpoint: Endpoint, netns_fd: int) -> Endpoint:
         filled: asyncio.Future[None] | None = None
         try:
-            record = self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid)
-            ifindex, peer_ifindex = await _whole(self._make, record, netns_fd)
-            # The pod's side takes as long as the datapath's: both at once.
-            filled = asyncio.get_running_loop().run_in_executor(None, self._plug.fill, endpoint, netns_fd)
-            endpoint = msgspec.structs.replace(endpoint, ifindex=ifindex, peer_ifindex=peer_ifindex)
+            record = self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid, request.network)
+            if endpoint.chained:
+                await _whole(self._records.save, record)
+            else:
+                ifindex, peer_ifindex = await _whole(self._make, record, netns_fd)
+                # The pod's side takes as long as the datapath's: both at once.
+                filled = asyncio.get_running_loop().run_in_executor(None, self._plug.fill, endpoint, netns_fd)
+                endpoint = msgspec.structs.replace(endpoint, ifindex=ifindex, peer_ifindex=peer_ifindex)
             with self._db.write() as txn:
                 self._place(txn, endpoint)
             await self._remember([endpoint.id])
             await self._ready(endpoint)
-            await asyncio.shield(filled)
+            if filled is not None:
+                await asyncio.shield(filled)
         except BaseException:
             if filled is not None:
                 await asyncio.gather(filled, return_exceptions=True)
@@ -184,8 +218,7 @@ class Endpoints:
         return self._plug.create(record.endpoint, netns_fd)
 
     def _allocate(self, request: Request, labels: tuple[str, ...]) -> Endpoint:
-        used = {row.id for row in self._table.all()} | self._kept.keys()
-        slot, generation = self._slots.allocate(used, self._clock.monotonic_ns())
+        slot, generation = self._number()
         addresses: dict[str, str] = {}
         try:
             for family, pool in self._pools.items():
@@ -213,6 +246,35 @@ class Endpoints:
             state=WAITING_FOR_IDENTITY,
         )
 
+    def _take_over(self, request: Request, labels: tuple[str, ...], found: Pair, previous: Previous) -> Endpoint:
+        """Return an endpoint of another plugin's interface. CiliumpyError: the address is somebody's here."""
+        ipv4, ipv6 = addresses_of(previous)
+        for address in filter(None, (ipv4, ipv6)):
+            if self._table.by("ip", address):
+                raise CiliumpyError(f"address {address} belongs to another endpoint of this node")
+        slot, generation = self._number()
+        endpoint = Endpoint(
+            id=slot,
+            generation=generation,
+            namespace=request.namespace,
+            pod=request.pod,
+            container_id=request.container_id,
+            interface=request.interface,
+            ipv4=ipv4,
+            ipv6=ipv6,
+            labels=labels,
+            state=WAITING_FOR_IDENTITY,
+            chained=True,
+            **found._asdict(),
+        )
+        for pool, address in self._pooled(endpoint):
+            pool.take(address)
+        return endpoint
+
+    def _number(self) -> tuple[int, int]:
+        used = {row.id for row in self._table.all()} | self._kept.keys()
+        return self._slots.allocate(used, self._clock.monotonic_ns())
+
     async def _destroy(self, endpoint: Endpoint) -> None:
         """Take it out of the datapath first, then remove its devices, then give its numbers back."""
         held = endpoint.id in self._db.table(KERNEL_ENDPOINTS)
@@ -221,7 +283,8 @@ class Endpoints:
             self._forget_request(txn, endpoint.labels)
         if held:
             await self._closed(endpoint.id, endpoint.generation)
-        await asyncio.to_thread(self._plug.remove, endpoint.host_interface)
+        if not endpoint.chained:
+            await asyncio.to_thread(self._plug.remove, endpoint.host_interface)
         for pool, address in self._pooled(endpoint):
             pool.release(address)
         self._kept.pop(endpoint.id, None)
@@ -249,6 +312,21 @@ class Endpoints:
         await kernel.wait_done(endpoint.id, max(0.0, until - loop.time()))
         for prefix in prefixes:
             await ipcache.wait_done(prefix, max(0.0, until - loop.time()))
+        if endpoint.chained:
+            await self._routed(prefixes, until)
+
+    async def _routed(self, prefixes: Iterable[str], until: float) -> None:
+        """Wait for the node's own way to an address that no pod CIDR covers."""
+        loop, routes = asyncio.get_running_loop(), self._db.table(ROUTES)
+        observer = routes.observe("add")
+        try:
+            for prefix in prefixes:
+                while prefix not in routes and loop.time() < until:
+                    observer.take()
+                    await wait_any(observer, timeout_s=until - loop.time())
+                await routes.wait_done(prefix, max(0.0, until - loop.time()))
+        finally:
+            observer.close()
 
     # ---- labels and identity -----------------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ciliumpy.net import links
+from ciliumpy.endpoints.attachment import Pair, Seen, pair
+from ciliumpy.net import addresses, links, netns, routes
 from ciliumpy.net.pods import configure_pod
 
 if TYPE_CHECKING:
@@ -52,6 +53,24 @@ class Plug:
     def remove(self, host_interface: str) -> None:
         """Remove the pair; one that is gone is no error."""
         links.delete(host_interface)
+
+    def find(self, interface: str, netns_fd: int) -> Pair:
+        """Return the pair that another plugin made. CannotTakeOverError: it is none whose other end is here."""
+        inner = netns.run_in(netns_fd, links.link, interface)
+        outer = links.link(inner.peer) if inner is not None and inner.peer else None
+        if outer is not None and outer.peer_netns != netns.number_of(netns_fd):
+            outer = None  # a device that happens to have the number
+        return pair(interface, inner, outer)
+
+    def inspect(self, endpoint: Endpoint, netns_fd: int) -> Seen:
+        """Return both sides as they are."""
+
+        def inside() -> tuple[links.Link | None, list[str], list[routes.Route]]:
+            inner = links.link(endpoint.interface)
+            return inner, addresses.addresses(inner.ifindex) if inner else [], routes.routes()
+
+        inner, present, routed = netns.run_in(netns_fd, inside)
+        return Seen(links.link(endpoint.host_interface), inner, tuple(present), tuple(routed))
 
     def devices(self) -> dict[str, int]:
         """Return name and ifindex of every veth on this node."""

@@ -31,6 +31,7 @@ class Record(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     netns: str = ""  # path, for messages
     uid: str = ""  # of the pod
+    network: str = ""  # name of the CNI configuration
 
 
 class Records:

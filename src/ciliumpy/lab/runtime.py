@@ -9,21 +9,22 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ciliumpy
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab import cgroups
 from ciliumpy.net import netns
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ciliumpy.lab.manifests import PodSpec
     from ciliumpy.lab.place import Place
 
 _CNI_VERSION = "1.1.0"
 _CNI_TIMEOUT_S = 60.0
 _INTERFACE = "eth0"
+_PLUGIN = Path(ciliumpy.__file__).parent / "cni" / "launcher.py"
 
 
 class Zygote:
@@ -138,7 +139,7 @@ class Sandbox:
         }
         try:
             done = subprocess.run(
-                [sys.executable, "-P", "-m", "ciliumpy.cni"],
+                [sys.executable, "-I", "-S", str(_PLUGIN)],
                 input=json.dumps(config).encode(),
                 env=environment,
                 cwd="/",

@@ -21,7 +21,11 @@ _FILTER_PRIORITY = 1
 
 
 class Link(NamedTuple):
-    """A link as the kernel shows it. `peer` is the ifindex of a veth's other end, in that one's namespace; 0: none."""
+    """A link as the kernel shows it.
+
+    `peer` is the ifindex of a veth's other end, in that one's namespace; 0: none. `peer_netns` is this namespace's
+    number for that namespace; -1: it is this one.
+    """
 
     ifindex: int
     name: str
@@ -30,6 +34,7 @@ class Link(NamedTuple):
     up: bool
     kind: str  # veth, vxlan, bridge, ...; empty for a real device
     peer: int
+    peer_netns: int = -1
 
 
 def _link(message: Any) -> Link:
@@ -42,6 +47,7 @@ def _link(message: Any) -> Link:
         up=bool(message["flags"] & _IFF_UP),
         kind=(attribute(info, "IFLA_INFO_KIND") or "") if info else "",
         peer=attribute(message, "IFLA_LINK") or 0,
+        peer_netns=-1 if (number := attribute(message, "IFLA_LINK_NETNSID")) is None else number,
     )
 
 
@@ -234,3 +240,15 @@ def add_clsact_filter(ifindex: int, program_fd: int, name: str) -> None:
             classid=1,
             direct_action=True,
         )
+
+
+def clsact_filters(ifindex: int) -> list[str]:
+    """Return the names of the BPF programs on the device's clsact ingress."""
+    with conversation(f"cannot list the filters of device {ifindex}") as route:
+        found = []
+        for message in route.get_filters(index=ifindex, parent=_CLSACT_INGRESS):
+            options = attribute(message, "TCA_OPTIONS")
+            name = attribute(options, "TCA_BPF_NAME") if options is not None else None
+            if name:
+                found.append(str(name))
+        return found

@@ -132,6 +132,15 @@ def remove_namespace(bind_path: str | os.PathLike[str]) -> None:
     path.unlink(missing_ok=True)
 
 
+def number_of(fd: int) -> int:
+    """Return the number by which this namespace knows that one, as links name it; -1: it has none."""
+    from ciliumpy.net.netlink import conversation  # noqa: PLC0415 - it loads pyroute2, this module is early
+
+    with conversation("cannot ask for a namespace's number") as route:
+        number = route.get_netnsid(fd=fd)["nsid"]
+        return -1 if number is None else int(number)
+
+
 def cookie(fd: int | None = None) -> int:
     """Return the kernel's cookie of the namespace, a number that is never given out again."""
     return run_in(fd, _own_cookie)

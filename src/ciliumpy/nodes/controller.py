@@ -12,9 +12,12 @@ from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.nodes.objects import node_object
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import ROUTES, Route
+from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.source import NODES, Node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from ciliumpy.state.database import Database
     from ciliumpy.state.jobs import Job
     from ciliumpy.store.interface import Store
@@ -56,20 +59,32 @@ class NodeController:
 
     async def route(self) -> None:
         """Derive the routes, those of this node's own pod CIDRs also while the store cannot be read."""
-        observer = self._nodes.observe("routes")
+        observer, endpoints = self._nodes.observe("routes"), self._db.table(ENDPOINTS).observe("routes")
+        chained: dict[int, Endpoint] = {}
+        first = True
         try:
             while True:
-                observer.take()
-                wanted = routes(self._own, self._nodes.all())
-                with self._db.write() as txn:
-                    for row in txn.all(ROUTES):
-                        if row.destination not in wanted:
-                            txn.delete(ROUTES, row.destination)
-                    for row in wanted.values():
-                        txn.upsert(ROUTES, row)
-                await observer.wait()
+                moved, first = bool(observer.take()) or first, False
+                for change in endpoints.take():
+                    if change.row.chained and not change.deleted:
+                        moved |= chained.get(change.row.id) != change.row
+                        chained[change.row.id] = change.row
+                    else:
+                        moved |= chained.pop(change.row.id, None) is not None
+                if moved:
+                    self._write(routes(self._own, self._nodes.all()) | endpoint_routes(self._own, chained.values()))
+                await wait_any(observer, endpoints)
         finally:
             observer.close()
+            endpoints.close()
+
+    def _write(self, wanted: Mapping[str, Route]) -> None:
+        with self._db.write() as txn:
+            for row in txn.all(ROUTES):
+                if row.destination not in wanted:
+                    txn.delete(ROUTES, row.destination)
+            for row in wanted.values():
+                txn.upsert(ROUTES, row)
 
     def _put(self) -> None:
         with self._store.transaction() as txn:
@@ -87,4 +102,15 @@ def routes(own: Node, nodes: list[Node]) -> dict[str, Route]:
             network = ipaddress.ip_network(cidr)
             if source and str(network) not in wanted and not any(ip in network for ip in underlay):
                 wanted[str(network)] = Route(str(network), source)
+    return wanted
+
+
+def endpoint_routes(own: Node, endpoints: Iterable[Endpoint]) -> dict[str, Route]:
+    """Return the host's routes to pods whose addresses are none of a pod CIDR, by destination."""
+    sources = {":" in router: router for router in own.router_ips}
+    wanted = {}
+    for address in (a for row in endpoints for a in (row.ipv4, row.ipv6) if a):
+        if source := sources.get(":" in address):
+            destination = f"{address}/{128 if ':' in address else 32}"
+            wanted[destination] = Route(destination, source)
     return wanted

@@ -40,6 +40,7 @@ class KernelEndpoint(msgspec.Struct, frozen=True):
     host_mac: str
     ipv4: str = ""
     ipv6: str = ""
+    chained: bool = False  # another plugin's device: it asks for more neighbours than the router
 
 
 class Route(msgspec.Struct, frozen=True):

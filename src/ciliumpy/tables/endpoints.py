@@ -28,6 +28,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     identity: int = 0  # 0: none yet
     state: str = "waiting-for-identity"  # as in the field: not-ready, ready, restoring, disconnecting, ...
     error: str = ""
+    chained: bool = False  # devices and addresses are another CNI plugin's: never made, filled or removed here
 
 
 ENDPOINTS = TableSpec(

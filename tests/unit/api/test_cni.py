@@ -47,7 +47,7 @@ async def endpoints(tmp_path: Path) -> AsyncIterator[Endpoints]:
     (queue / "4.json").write_text("{")
     (queue / "5.json").mkdir()
     made, listening = Endpoints(), asyncio.Event()
-    server = CniServer(made, Gateway("", "", 1450), tmp_path / "cni.sock")  # type: ignore[arg-type]
+    server = CniServer(made, Gateway("", "", 1450), tmp_path / "cni.sock", lambda: None)  # type: ignore[arg-type]
     task = asyncio.get_running_loop().create_task(server.run(listening.set))
     async with asyncio.timeout(5):
         await listening.wait()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ciliumpy.endpoints import controller as module
-from ciliumpy.endpoints.controller import Endpoints, Request
+from ciliumpy.endpoints.attachment import Request
+from ciliumpy.endpoints.controller import Endpoints
 from ciliumpy.endpoints.records import Records
 from ciliumpy.endpoints.state import shown_state
 from ciliumpy.ipam.allocate import Pool
@@ -69,13 +70,24 @@ class Node:
         self.pools = {"ipv4": Pool("10.0.0.0/29"), "ipv6": Pool("fd00::/125")}
         self.records = Records(folder)
         self.endpoints = Endpoints(
-            self.db, self.records, self.pools, self.plug, closed=self.closed, clock=SystemClock(), cluster="c"
+            self.db,
+            self.records,
+            self.pools,
+            self.plug,
+            closed=self.closed,
+            verify=self.verify,
+            clock=SystemClock(),
+            cluster="c",
         )
+        self.faults: list[str] = []
         self.answers = True
         self.next_identity = 256
 
     async def closed(self, slot: int, generation: int) -> None:
         self.plug.log.append("closed")
+
+    async def verify(self, slot: int) -> list[str]:
+        return self.faults
 
     def pod(self, *, labels: dict[str, str], name: str = "api") -> None:
         with self.db.write() as txn:

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Pods ask for one neighbour only, their gateway, and we answer: it is the host side of their link. */
+/*
+ * Pods ask for one neighbour only, their gateway, and we answer: it is the host side of their link. Where another plugin
+ * gave a pod its addresses, any neighbour is behind us but itself.
+ */
 #pragma once
 
 #include "config.h"
@@ -55,6 +58,11 @@ static __always_inline struct endpoint *endpoint_at(__u32 ifindex)
 	return ep && ep->generation && ep->ifindex == ifindex ? ep : NULL;
 }
 
+static __always_inline bool is_proxied(const struct endpoint *ep, const struct addr *asked, const struct addr *own)
+{
+	return ep->flags & ENDPOINT_PROXY_ARP && !addr_equal(asked, own);
+}
+
 static __always_inline int answer_arp(struct __sk_buff *skb, const struct packet *p)
 {
 	struct endpoint *ep = endpoint_at(skb->ifindex);
@@ -70,7 +78,7 @@ static __always_inline int answer_arp(struct __sk_buff *skb, const struct packet
 	addr_from_ipv4(&asked, f->target_ip);
 	if (f->hardware != bpf_htons(ARP_ETHERNET) || f->protocol != bpf_htons(ETH_P_IP) ||
 	    f->hardware_length != ETH_ALEN || f->protocol_length != 4 || f->operation != bpf_htons(ARP_REQUEST) ||
-	    !addr_is(&asked, &cfg_router_ip4))
+	    !(addr_is(&asked, &cfg_router_ip4) || is_proxied(ep, &asked, &ep->ip4)))
 		return drop_silently(p, DROP_UNKNOWN_TARGET);
 	ip = f->target_ip;
 	f->operation = bpf_htons(ARP_REPLY);
@@ -101,7 +109,7 @@ static __always_inline int answer_nd(struct __sk_buff *skb, const struct packet 
 
 	if (!ep || p->sport != ND_NEIGHBOUR_SOLICITATION || p->ttl != 255 || addr_is_zero(&p->saddr) ||
 	    bpf_skb_load_bytes(skb, p->l4 + sizeof(struct icmp6hdr), &target, sizeof(target)) ||
-	    !addr_is(&target, &cfg_router_ip6) || p->l4 != ETH_HLEN + sizeof(struct ipv6hdr))
+	    !(addr_is(&target, &cfg_router_ip6) || is_proxied(ep, &target, &ep->ip6)) || p->l4 != ETH_HLEN + sizeof(struct ipv6hdr))
 		return drop_silently(p, DROP_FORBIDDEN_ICMP6);
 	if (!addr_equal(&p->saddr, &ep->ip6) && !addr_is_link_local6(&p->saddr))
 		return drop_silently(p, DROP_INVALID_SOURCE);

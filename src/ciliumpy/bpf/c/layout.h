@@ -31,6 +31,7 @@ enum endpoint_flags {
 	ENDPOINT_ENFORCE_INGRESS = 1 << 1, /* some rule selects it: its set is asked */
 	ENDPOINT_ENFORCE_EGRESS = 1 << 2,
 	ENDPOINT_SAME_NETNS = 1 << 3, /* lives in the node's own namespace: redirect, not redirect_peer */
+	ENDPOINT_PROXY_ARP = 1 << 4,  /* another plugin made its device: whoever it asks for, we are the way */
 };
 
 /* cp_endpoint_v1: ARRAY, slot -> endpoint. Generation 0 is an empty slot. */
