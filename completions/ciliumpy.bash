@@ -43,18 +43,24 @@ _ciliumpy_words() {
         "endpoint" |\
             "identity" |\
             "policy" |\
-            "ip")
-            echo "list get" ;;
-        "node" |\
-            "bpf ct" |\
+            "ip" |\
             "bpf endpoint" |\
-            "bpf ipcache" |\
+            "bpf identity" |\
+            "bpf metrics" |\
             "bpf policy")
+            echo "list get" ;;
+        "node")
             echo "list" ;;
         "bpf")
-            echo "map ct endpoint ipcache policy" ;;
+            echo "map ct endpoint ipcache identity metrics policy" ;;
         "bpf map")
-            echo "list dump" ;;
+            echo "list dump get" ;;
+        "bpf ct")
+            echo "list get flush" ;;
+        "bpf endpoint get")
+            echo "NODE:]ID ADDRESS" ;;
+        "bpf ipcache")
+            echo "list get match" ;;
         "lab")
             echo "demo up status apply delete exec run logs start stop down" ;;
         "lab logs")
@@ -81,6 +87,8 @@ _ciliumpy_flags() {
             "bpf ct" |\
             "bpf endpoint" |\
             "bpf ipcache" |\
+            "bpf identity" |\
+            "bpf metrics" |\
             "bpf policy" |\
             "lab" |\
             "lab demo" |\
@@ -103,9 +111,18 @@ _ciliumpy_flags() {
             "node list" |\
             "bpf map list" |\
             "bpf map dump" |\
+            "bpf map get" |\
             "bpf endpoint list" |\
+            "bpf endpoint get" |\
             "bpf ipcache list" |\
+            "bpf ipcache get" |\
+            "bpf ipcache match" |\
+            "bpf identity list" |\
+            "bpf identity get" |\
+            "bpf metrics list" |\
+            "bpf metrics get" |\
             "bpf policy list" |\
+            "bpf policy get" |\
             "statedb tables" |\
             "statedb dump" |\
             "config get" |\
@@ -119,7 +136,11 @@ _ciliumpy_flags() {
         "ip list")
             echo "--labels -l --identity --numeric -n --lab --node --output -o --help -h" ;;
         "bpf ct list")
-            echo "--time-diff -d --lab --node --output -o --help -h" ;;
+            echo "--time-diff -d --ip --endpoint --port --protocol --lab --node --output -o --help -h" ;;
+        "bpf ct get")
+            echo "--protocol --lab --node --output -o --help -h" ;;
+        "bpf ct flush")
+            echo "--ip --endpoint --port --protocol --force --yes -f -y --lab --node --output -o --help -h" ;;
         "preflight")
             echo "--output -o --help -h" ;;
         "lab up")
@@ -245,14 +266,45 @@ _ciliumpy_value() {
             "bpf map list:--node" |\
             "bpf map dump:--lab" |\
             "bpf map dump:--node" |\
+            "bpf map get:--lab" |\
+            "bpf map get:--node" |\
+            "bpf ct list:--ip" |\
+            "bpf ct list:--endpoint" |\
+            "bpf ct list:--port" |\
+            "bpf ct list:--protocol" |\
             "bpf ct list:--lab" |\
             "bpf ct list:--node" |\
+            "bpf ct get:--protocol" |\
+            "bpf ct get:--lab" |\
+            "bpf ct get:--node" |\
+            "bpf ct flush:--ip" |\
+            "bpf ct flush:--endpoint" |\
+            "bpf ct flush:--port" |\
+            "bpf ct flush:--protocol" |\
+            "bpf ct flush:--lab" |\
+            "bpf ct flush:--node" |\
             "bpf endpoint list:--lab" |\
             "bpf endpoint list:--node" |\
+            "bpf endpoint get:--lab" |\
+            "bpf endpoint get:--node" |\
             "bpf ipcache list:--lab" |\
             "bpf ipcache list:--node" |\
+            "bpf ipcache get:--lab" |\
+            "bpf ipcache get:--node" |\
+            "bpf ipcache match:--lab" |\
+            "bpf ipcache match:--node" |\
+            "bpf identity list:--lab" |\
+            "bpf identity list:--node" |\
+            "bpf identity get:--lab" |\
+            "bpf identity get:--node" |\
+            "bpf metrics list:--lab" |\
+            "bpf metrics list:--node" |\
+            "bpf metrics get:--lab" |\
+            "bpf metrics get:--node" |\
             "bpf policy list:--lab" |\
             "bpf policy list:--node" |\
+            "bpf policy get:--lab" |\
+            "bpf policy get:--node" |\
             "lab up:--lab" |\
             "lab status:--lab" |\
             "lab apply:--timeout" |\
@@ -314,14 +366,36 @@ _ciliumpy_value() {
             "bpf map list:-o" |\
             "bpf map dump:--output" |\
             "bpf map dump:-o" |\
+            "bpf map get:--output" |\
+            "bpf map get:-o" |\
             "bpf ct list:--output" |\
             "bpf ct list:-o" |\
+            "bpf ct get:--output" |\
+            "bpf ct get:-o" |\
+            "bpf ct flush:--output" |\
+            "bpf ct flush:-o" |\
             "bpf endpoint list:--output" |\
             "bpf endpoint list:-o" |\
+            "bpf endpoint get:--output" |\
+            "bpf endpoint get:-o" |\
             "bpf ipcache list:--output" |\
             "bpf ipcache list:-o" |\
+            "bpf ipcache get:--output" |\
+            "bpf ipcache get:-o" |\
+            "bpf ipcache match:--output" |\
+            "bpf ipcache match:-o" |\
+            "bpf identity list:--output" |\
+            "bpf identity list:-o" |\
+            "bpf identity get:--output" |\
+            "bpf identity get:-o" |\
+            "bpf metrics list:--output" |\
+            "bpf metrics list:-o" |\
+            "bpf metrics get:--output" |\
+            "bpf metrics get:-o" |\
             "bpf policy list:--output" |\
             "bpf policy list:-o" |\
+            "bpf policy get:--output" |\
+            "bpf policy get:-o" |\
             "preflight:--output" |\
             "preflight:-o" |\
             "lab status:--output" |\

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import json
 import os
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 
 from ciliumpy.bpf import build
+from ciliumpy.bpf import sys as bpf_sys
 from ciliumpy.bpf.maps import Map
+from ciliumpy.bpf.names import CONNTRACK_MAPS
 from ciliumpy.bpf.programs import load_object
 from ciliumpy.cli.__main__ import main
-from ciliumpy.cli.bpf.ct_list import read_clock
+from ciliumpy.cli.bpf.ct_rows import read_clock
 from tests.golden.agents import Lab, lab
 
 pytestmark = [
@@ -100,6 +103,12 @@ def fill(maps: Maps) -> None:
     allow["mask"][1, 0] = 1
     allow["flags"][2] = 1
     maps.put("cp_class_v1", 1, {"level": allow})
+    maps.put("cp_vector_v1", 21001, {"words": [1 | 1 << 9, *[0] * 15]})
+    with Map.open_pinned(maps.folder / "cp_metrics_v1") as metrics:
+        for index, packets, octets in ((1, 5, 500), (133 * 2, 2, 120)):
+            sums = np.zeros((1, metrics.cpus), metrics.value_dtype)
+            sums["packets"][0, 0], sums["bytes"][0, -1] = packets, octets
+            metrics.update_batch(np.array([index], "u4"), sums)
     now = read_clock().now
     tcp = {
         "addr": [0x0301F40A, 0x0401F40A],
@@ -108,6 +117,7 @@ def fill(maps: Maps) -> None:
     }  # 10.244.1.3:12345, 10.244.1.4:8080
     half = np.zeros(2, maps.dtype("cp_ct4_v1", "half"))
     half["source_slot"] = (3, 4)
+    half["target_slot"] = (4, 3)
     half["target"] = (1, 1)
     flow = {"half": half, "src_identity": 21001, "dst_identity": 21002, "counter": 9, "flow": 77, "seen": [2, 2]}
     flow |= {"expires": now + 500, "reported": [now, now]}
@@ -209,7 +219,8 @@ def test_dump_of_flows(say) -> None:
     key, value = lines[1].split("   ", 1)
     assert key == "addr=[10.244.1.3 10.244.1.4] port=[12345 8080] protocol=6 kind=0 zone=0"
     assert value.strip().startswith(
-        "half=[{target=1 source_slot=3} {target=1 source_slot=4}] src_identity=21001 dst_identity=21002 counter=9 "
+        "half=[{target=1 source_slot=3 target_slot=4} {target=1 source_slot=4 target_slot=3}] "
+        "src_identity=21001 dst_identity=21002 counter=9 "
         "flow=77 expires="
     )
     assert value.endswith(" seen=0202")
@@ -219,6 +230,123 @@ def test_dump_of_flows(say) -> None:
     assert {"from_pod", "from_tunnel", "to_route"} < rows[1]["value"]["half"][1].keys()
     assert {"half", "only", "rewrite", "proxy_port"} < rows[1]["value"].keys()
     assert len(say("map", "dump", "cp_set_v1").splitlines()) == 3
+
+
+def test_get_verbs(say, capsys: pytest.CaptureFixture[str]) -> None:
+    assert say("endpoint", "get", "4").splitlines()[1].split()[:3] == ["10.244.1.4", "id=4", "sec_id=21002"]
+    assert say("endpoint", "get", "fd00::3", "-o", "name") == "bpfendpoint/3\n"
+    assert say("policy", "get", "4") == say("policy", "list", "4")
+    assert say("ipcache", "get", "10.1.2.3").splitlines()[1].startswith("10.0.0.0/8 ")
+    (entry,) = json.loads(say("ipcache", "get", "10.244.1.4", "-o", "json"))["items"]
+    assert (entry["prefix"], entry["covered"]) == ("10.244.1.4/32", ["10.0.0.0/8"])
+    assert say("ipcache", "match", "21003", "-o", "name") == "ipcache/fd00:2::4/128\n"
+    assert say("identity", "list").splitlines() == [
+        "IDENTITY   MEETS SELECTORS",
+        "21001      k8s:io.kubernetes.pod.namespace=shop",
+        "             & k8s:tier=frontend",
+        "           selector 9",
+    ]
+    assert say("identity", "get", "21001", "-o", "wide").splitlines()[1].endswith("   0,9")
+    assert say("metrics", "list").splitlines() == [
+        "REASON          DIRECTION   PACKETS   BYTES",
+        "Forwarded       EGRESS            5     500",
+        "Policy denied   INGRESS           2     120",
+    ]
+    assert say("metrics", "get", "policy-denied", "-o", "name") == "bpfmetrics/133/ingress\n"
+    assert json.loads(say("metrics", "get", "forwarded", "-o", "json"))["items"][0]["reason"] == ""
+    for arguments, code, error in (
+        (("endpoint", "get", "77"), 1, "the datapath has no endpoint 77"),
+        (("endpoint", "get", "seven"), 2, "'seven' is no endpoint"),
+        (("ipcache", "get", "8.8.8.8"), 1, "the datapath has no entry that covers 8.8.8.8: it is the world"),
+        (("identity", "get", "77"), 1, "the datapath has no vector of identity 77"),
+        (("metrics", "get", "POLICY_DENYED"), 2, "there is no drop reason 'POLICY_DENYED'"),
+        (("map", "get", "cp_set"), 2, "there is no map 'cp_set'"),
+        (("map", "get", "cp_set_v1", "99"), 1, "cp_set_v1 has no row '99'"),
+        (("ct", "get", "10.9.9.9"), 1, "there is no flow of 10.9.9.9"),
+        (("ct", "get", "10.9.9.9:x"), 2, "'10.9.9.9:x' is no address with a port"),
+    ):
+        assert main(["bpf", *arguments, "--node", "n1"]) == code
+        assert capsys.readouterr().err.startswith(f"Error: {error}"), arguments
+
+
+def test_map_get(say) -> None:
+    (row,) = json.loads(say("map", "get", "cp_set_v1", "7", "-o", "json"))["items"]
+    assert (row["key"], row["value"]["has_exact"]) == (7, [1, 0])
+    (facts,) = json.loads(say("map", "get", "cp_local_v1", "-o", "json"))["items"]
+    assert facts["valueFields"] == ["slot: __u32", "generation: __u32"]
+    assert (facts["type"], facts["keySize"], facts["entries"]) == ("hash", 16, 0)
+    text = say("map", "get", "cp_set_v1")
+    assert "default_class: __u32[2]" in text
+    assert "2/16384" in text
+
+
+def test_a_stranger_s_map(say, tmp_path: Path) -> None:
+    """Of another object, not pinned: by its id alone."""
+    with load_object(build.OBJECTS / "datapath.o", max_entries=SMALL) as other:
+        stranger = other.maps["cp_local_v1"]
+        stranger.update(addr("10.0.0.9"), np.array([(3, 7)], stranger.value_dtype)[0])
+        assert say("map", "dump", str(stranger.id)).splitlines()[1] == "10.0.0.9   slot=3 generation=7"
+        (facts,) = json.loads(say("map", "get", str(stranger.id), "-o", "json"))["items"]
+        assert facts["keyFields"] == ["b: __u8[16]"]
+    fd = bpf_sys.map_create(bpf_sys.MapType.HASH, 4, 8, 4, name="cp_no_btf")
+    with Map.from_fd(fd) as plain:
+        plain.update(bytes([1, 2, 3, 4]), bytes(range(8)))
+        assert say("map", "dump", str(plain.id)).splitlines()[1] == "01020304   0001020304050607"
+
+
+def test_ct_filters_and_get(say) -> None:
+    for arguments in (
+        ["--ip", "10.244.1.3"],
+        ["--ip", "10.244.1.0/29", "--ip", "fd00::/8"],
+        ["--endpoint", "n1:3"],
+        ["--endpoint", "4", "--port", "8080", "--protocol", "TCP"],
+        ["global", "--port", "12345"],
+    ):
+        assert len(say("ct", "list", *arguments).splitlines()) == 1, arguments
+    for arguments in (["--ip", "10.9.9.9"], ["--endpoint", "5"], ["--protocol", "udp"], ["--port", "1"]):
+        assert say("ct", "list", *arguments) == "", arguments
+    for ends in (["10.244.1.3"], ["10.244.1.4:8080"], ["10.244.1.4:8080", "10.244.1.3:12345"]):
+        (item,) = json.loads(say("ct", "get", *ends, "-o", "json"))["items"]
+        assert item["destination"]["port"] == 8080
+        assert item["map"] == "cp_ct4_v1"
+    text = say("ct", "get", "10.244.1.3").splitlines()
+    assert text[:7] == [
+        "Flow:         TCP OUT 10.244.1.3:12345 -> 10.244.1.4:8080 on n1",
+        "Identities:   21001 -> 21002",
+        "Endpoints:    3 -> 4",
+        "Goes to:      local",
+        "Packets:      3 there, 2 back",
+        "Bytes:        300 there, 200 back",
+        "Flags:        SeenNonSyn",
+    ]
+    assert text[8].startswith("Lives:  ")
+
+
+def test_ct_flush(filled: Lab, say, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(json.loads((filled.folder("n1") / "agent.json").read_text())["bpffs"]) / "maps"
+    maps = Maps(folder)
+    try:
+        assert main(["bpf", "ct", "flush", "--node", "n1"]) == 2
+        assert "Forget 2 conntrack rows of n1? Nobody is there to be asked" in capsys.readouterr().err
+        assert "Flushed 0 entries from" in say("ct", "flush", "--yes", "--ip", "10.9.9.9")
+        assert len(say("ct", "list").splitlines()) == 1
+        for answer, gone in (("n\n", False), ("y\n", True)):
+            monkeypatch.setattr("sys.stdin", Terminal(answer))
+            assert main(["bpf", "ct", "flush", "--endpoint", "n1:4", "--protocol", "tcp"]) == (0 if gone else 1)
+            said = capsys.readouterr()
+            assert said.err.startswith("Forget 1 conntrack rows of n1? [y/N] ")
+            assert ("Flushed 1 entries from" in said.out) == gone
+            assert (say("ct", "list") == "") == gone
+        flushed = json.loads(say("ct", "flush", "global", "-y", "-o", "json"))["items"]
+        assert sum(item["flushed"] for item in flushed) == 1, "the expired row"
+        assert [item["map"] for item in flushed] == list(CONNTRACK_MAPS)
+    finally:
+        fill(maps)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_what_is_not_there(say, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,20 @@ class Btf:
         """Names to numbers of an enum."""
         return dict(self.types[self.find(name, (ENUM, ENUM64))].values)
 
+    def type_name(self, type_id: int) -> str:
+        """A type as C writes it: `u64`, `struct addr[2]`, `enum hook`; what has no name is what it is."""
+        one = self.types[type_id]
+        if one.kind == ARRAY:
+            return f"{self.type_name(one.target)}[{one.length}]"
+        if one.kind == PTR:
+            return f"{self.type_name(one.target)} *"
+        if one.kind in {TYPEDEF, INT, FLOAT}:
+            return one.name
+        if one.kind in _TRANSPARENT:
+            return self.type_name(one.target)
+        word = {STRUCT: "struct", UNION: "union", ENUM: "enum", ENUM64: "enum"}.get(one.kind, "void")
+        return f"{word} {one.name}".strip()
+
     def members(self, type_id: int) -> Iterator[Member]:
         """Of a struct, union or data section, those of unnamed structs and unions in it included."""
         for member in self.types[self.strip(type_id)].members:

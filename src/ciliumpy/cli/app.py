@@ -46,22 +46,52 @@ BPF = {
         {
             "list": Verb("ciliumpy.cli.bpf.map_list", "List the pinned maps with their fill."),
             "dump": Verb("ciliumpy.cli.bpf.map_dump", "Print a map, decoded by its own type information."),
+            "get": Verb("ciliumpy.cli.bpf.map_get", "Show what a map is, or one row of it."),
         },
     ),
     "ct": Group(
-        "Connection tracking.", {"list": Verb("ciliumpy.cli.bpf.ct_list", "List the flows the datapath knows.")}
+        "Connection tracking.",
+        {
+            "list": Verb("ciliumpy.cli.bpf.ct_list", "List the flows the datapath knows."),
+            "get": Verb("ciliumpy.cli.bpf.ct_get", "Show the flows between two ends."),
+            "flush": Verb("ciliumpy.cli.bpf.ct_flush", "Forget flows: they are judged anew."),
+        },
     ),
     "endpoint": Group(
         "The datapath's endpoints.",
-        {"list": Verb("ciliumpy.cli.bpf.endpoint_list", "List the endpoints as the datapath has them.")},
+        {
+            "list": Verb("ciliumpy.cli.bpf.endpoint_list", "List the endpoints as the datapath has them."),
+            "get": Verb("ciliumpy.cli.bpf.endpoint_get", "Show one endpoint as the datapath has it."),
+        },
     ),
     "ipcache": Group(
         "Addresses and identities.",
-        {"list": Verb("ciliumpy.cli.bpf.ipcache_list", "List which identity each address has, and where it is.")},
+        {
+            "list": Verb("ciliumpy.cli.bpf.ipcache_list", "List which identity each address has, and where it is."),
+            "get": Verb("ciliumpy.cli.bpf.ipcache_get", "Show which entry decides on an address."),
+            "match": Verb("ciliumpy.cli.bpf.ipcache_match", "List the addresses that have an identity."),
+        },
+    ),
+    "identity": Group(
+        "Identities and the selectors they meet.",
+        {
+            "list": Verb("ciliumpy.cli.bpf.identity_list", "List which selectors each identity meets."),
+            "get": Verb("ciliumpy.cli.bpf.identity_get", "Show which selectors one identity meets."),
+        },
+    ),
+    "metrics": Group(
+        "Packets forwarded and dropped.",
+        {
+            "list": Verb("ciliumpy.cli.bpf.metrics_list", "List packets forwarded, and dropped by reason."),
+            "get": Verb("ciliumpy.cli.bpf.metrics_get", "Show the packets dropped for one reason."),
+        },
     ),
     "policy": Group(
         "Policy as the datapath judges by it.",
-        {"list": Verb("ciliumpy.cli.bpf.policy_list", "List each policy set: direction, port, verdict, peers.")},
+        {
+            "list": Verb("ciliumpy.cli.bpf.policy_list", "List each policy set: direction, port, verdict, peers."),
+            "get": Verb("ciliumpy.cli.bpf.policy_get", "Show what one endpoint is judged by."),
+        },
     ),
 }
 

@@ -19,3 +19,4 @@ Namespace = Annotated[str | None, typer.Option("--namespace", "-n", metavar="NAM
 Labels = Annotated[
     list[str], typer.Option("--labels", "-l", metavar="LABEL", help="Only with this label (repeated: with all).")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", "--force", "-f", help="Do not ask.")]

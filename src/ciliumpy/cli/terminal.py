@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import re
+import sys
+
+from ciliumpy.kit.errors import CiliumpyError
 
 WIDTH = 80
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -22,3 +25,13 @@ def hint_text(hint: str) -> str:
             written.append("     ")
         written[-1] += f" {word}"
     return "\n".join(written) + "\n"
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal. CiliumpyError if the answer is not yes, or (2) if there is nobody to ask."""
+    if not sys.stdin.isatty():
+        raise CiliumpyError(f"{question} Nobody is there to be asked", "say --yes", 2)
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CiliumpyError("nothing was done")

@@ -54,8 +54,8 @@ def bash(line: str) -> list[str]:
     ("line", "offered"),
     [
         ("ciliumpy st", ["status", "statedb"]),
-        ("ciliumpy bpf ", ["map", "ct", "endpoint", "ipcache", "policy"]),
-        ("ciliumpy bpf map ", ["list", "dump"]),
+        ("ciliumpy bpf ", ["map", "ct", "endpoint", "ipcache", "identity", "metrics", "policy"]),
+        ("ciliumpy bpf map ", ["list", "dump", "get"]),
         ("ciliumpy bpf map list ", []),
         ("ciliumpy completion ", ["bash", "zsh"]),
         ("ciliumpy endpoint list --no", ["--node"]),
@@ -85,7 +85,7 @@ def test_bash_completes(line: str, offered: list[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("ciliumpy bpf ", ["ct", "endpoint", "ipcache", "map", "policy"]),
+        ("ciliumpy bpf ", ["ct", "endpoint", "identity", "ipcache", "map", "metrics", "policy"]),
         ("ciliumpy endpoint list --n", ["--namespace", "--node"]),
         ("ciliumpy bpf map list -o ", ["json", "jsonpath=", "name", "text", "wide", "yaml"]),
         ("ciliumpy completion ", ["bash", "zsh"]),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,18 +29,15 @@ def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text
     leaves out what is zero (fields, rows of arrays, `…` the end of a list) and of unions what is not meant; -o json has
     all.
     """
-    from ciliumpy.bpf.maps import Map
-
-    require_root()
-    errors = Problems(1)
-    if which.isdigit():
-        with Map.from_id(int(which)) as opened:
-            items = rows(opened)
-    elif "/" in which:
-        with Map.open_pinned(Path(which)) as opened:
-            items = rows(opened)
+    found = opened_anywhere(which, rows)
+    if found is not None:
+        items, errors = found, Problems(1)
     else:
-        items, errors = every(lab, node, lambda target: named(maps_of(target), which))
+        items, errors = every(lab, node, lambda target: in_folder(maps_of(target), which, rows))
+    show_rows(items, output, errors)
+
+
+def show_rows(items: list[dict[str, Any]], output: str, errors: Problems) -> None:
     if parse_format(output).kind in ("text", "wide"):
         items = [row for row in items if not row.get("zero")]
     show(
@@ -54,7 +52,22 @@ def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text
     )
 
 
-def named(folder: Path, name: str) -> list[dict[str, Any]]:
+def opened_anywhere(which: str, ask: Callable[[Map], list[dict[str, Any]]]) -> list[dict[str, Any]] | None:
+    """Return what `ask` finds in the map with that id or path; None if `which` is neither."""
+    from ciliumpy.bpf.maps import Map
+
+    require_root()
+    if which.isdigit():
+        with Map.from_id(int(which)) as opened:
+            return ask(opened)
+    if "/" in which:
+        with Map.open_pinned(Path(which)) as opened:
+            return ask(opened)
+    return None
+
+
+def in_folder(folder: Path, name: str, ask: Callable[[Map], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return what `ask` finds in the map of that name. CiliumpyError (2), with a suggestion, if there is none."""
     from ciliumpy.bpf.maps import Map
 
     if not (folder / name).exists():
@@ -62,7 +75,7 @@ def named(folder: Path, name: str) -> list[dict[str, Any]]:
         hint = f"did you mean {near[0]}?" if near else "`ciliumpy bpf map list` shows them"
         raise CiliumpyError(f"there is no map {name!r}", hint, 2)
     with Map.open_pinned(folder / name) as opened:
-        return rows(opened)
+        return ask(opened)
 
 
 def rows(opened: Map) -> list[dict[str, Any]]:

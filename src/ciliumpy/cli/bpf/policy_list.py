@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ciliumpy.cli.bpf.endpoint_id import on_node
 from ciliumpy.cli.bpf.endpoint_list import EGRESS, INGRESS
 from ciliumpy.cli.bpf.endpoint_list import read as read_endpoints
 from ciliumpy.cli.bpf.every import every, maps_of
@@ -64,10 +65,8 @@ def run(which: Which = None, lab: Lab = None, node: Node = None, output: Output 
     is dropped. The narrowest port that covers the packet is looked at, and no other. Selectors are named by the agent;
     without it they are numbers.
     """
-    place, number = endpoint(which) if which is not None else (None, None)
-    if None not in (place, node) and place != node:
-        raise CiliumpyError(f"{which!r} is not on node {node!r}", "leave out --node", 2)
-    items, errors = every(lab, node or place, read)
+    place, number = on_node(which, node)
+    items, errors = every(lab, place, read)
     show(
         "BPFPolicyList",
         [item for item in items if number is None or number in item["endpoints"]],
@@ -78,14 +77,6 @@ def run(which: Which = None, lab: Lab = None, node: Node = None, output: Output 
         errors=errors,
         empty="Policy is empty: no endpoint has a set.",
     )
-
-
-def endpoint(which: str) -> tuple[str | None, int]:
-    """Return the node, if one is said, and the number of an endpoint."""
-    place, _, number = which.rpartition(":")
-    if not (number.isascii() and number.isdecimal()):
-        raise CiliumpyError(f"{which!r} is no endpoint", "a number, or NODE:ID, as `ciliumpy endpoint list` shows", 2)
-    return place or None, int(number)
 
 
 def read(target: Target) -> list[dict[str, Any]]:
