@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,9 @@ from tests.bpf.node import (
     DROP,
     EGRESS,
     FAR,
+    FAR_NODE,
     INGRESS,
+    NODE,
     OK,
     OWN_NODE,
     REDIRECT,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.root
+FORGED = 134
 
 
 @pytest.mark.parametrize("size", [4, 400])
@@ -121,28 +125,92 @@ def test_errors_from_a_router_on_the_way(make_node: Callable[..., Node], version
     assert node.overlay(unreachable(router, one.ip[version], never_sent), vni=6).reason == 133
 
 
-def test_forged_errors_are_judged_like_any_packet(node: Node, version: int) -> None:
-    one, two, three = node.pods
+def test_16_an_error_about_what_has_no_row_is_judged_like_any_packet(node: Node, version: int) -> None:
+    one, two, _ = node.pods
+    never_sent = unreachable(two.ip[version], one.ip[version], udp(one.ip[version], two.ip[version], 4001, 53))
+    assert node.pod(two, never_sent).passed
     node.policy(one, INGRESS)
-    asked = udp(one.ip[version], two.ip[version], 4000, 53)
-    assert node.pod(one, asked).passed
-    never_sent = udp(one.ip[version], two.ip[version], 4001, 53)
-    anothers = udp(three.ip[version], two.ip[version], 4000, 53)
-    assert node.pod(three, anothers).passed
 
-    assert node.pod(two, unreachable(two.ip[version], one.ip[version], never_sent)).reason == 133
-    assert node.pod(two, unreachable(two.ip[version], one.ip[version], anothers)).reason == 133
-    assert node.pod(two, unreachable(two.ip[version], one.ip[version], asked)[:-4]).reason == 133  # cut off
+    assert node.pod(two, never_sent).reason == 133
 
 
-def test_a_pod_tells_of_packets_that_were_for_itself(node: Node, version: int) -> None:
+@pytest.mark.parametrize("kind", ["unreachable", "too big"])
+def test_16_a_forged_error_is_dropped_whatever_policy_says(node: Node, version: int, kind: str) -> None:
+    """Nobody's policy is asked: without one, another's path MTU would be anybody's to set."""
     one, two, three = node.pods
-    node.policy(one, INGRESS)
-    asked = tcp(one.ip[version], two.ip[version], 4000, 80, SYN)
+    asked = tcp(one.ip[version], two.ip[version], 4000, 80, SYN, bytes(40))
     assert node.pod(one, asked).passed
 
-    assert node.pod(three, unreachable(three.ip[version], one.ip[version], asked)).reason == 133
-    assert node.pod(two, unreachable(two.ip[version], one.ip[version], asked)).passed
+    def error(source: str, target: str, about: bytes) -> bytes:
+        if kind == "unreachable":
+            return unreachable(source, target, about)
+        number = (3, 4) if version == 4 else (2, 0)
+        return packets.icmp(source, target, *number, struct.pack("!I", 1280), about[:68])
+
+    anothers = error(two.ip[version], three.ip[version], asked)  # was not sent by who it goes to
+    outsider = error(three.ip[version], one.ip[version], asked)  # was not for who complains
+    for sender, packet in ((two, anothers), (three, outsider)):
+        result = node.pod(sender, packet)
+        assert (result.verdict, result.reason) == (SHOT, FORGED)
+    for source in (WORLD[version], FAR_NODE[version]):  # never left this node
+        assert node.netdev(error(source, one.ip[version], asked)).reason == FORGED
+    assert node.pod(two, error(two.ip[version], one.ip[version], asked)).passed
+
+
+def test_16_an_error_comes_from_where_its_packet_went(make_node: Callable[..., Node], version: int) -> None:
+    node = make_node("overlay_test")
+    one, two, _ = node.pods
+    node.ipcache("192.168.9.3", 6, flags=NODE)
+    node.ipcache({4: "10.244.3.7", 6: "fd00:10:244:3::7"}[version], 3001, flags=TUNNEL, tunnel="192.168.9.3")
+    to_world, to_far, to_host = (udp(one.ip[version], target[version], 4000, 53) for target in (WORLD, FAR, OWN_NODE))
+    for sent in (to_world, to_far, to_host):
+        assert node.pod(one, sent).passed
+
+    def about(sent: bytes, source: dict[int, str]) -> bytes:
+        return unreachable(source[version], one.ip[version], sent)
+
+    third = {4: "10.244.3.7", 6: "fd00:10:244:3::7"}
+    router = {4: "198.51.100.1", 6: "2001:db8::1"}
+    assert node.netdev(about(to_world, router)).passed
+    assert node.overlay(about(to_far, FAR)).passed
+    assert node.host(about(to_host, OWN_NODE)).passed
+    assert node.netdev(about(to_far, router)).reason == FORGED
+    assert node.netdev(about(to_host, router)).reason == FORGED
+    assert node.overlay(about(to_world, FAR)).reason == FORGED
+    assert node.overlay(about(to_host, FAR)).reason == FORGED
+    assert node.overlay(about(to_far, third), vni=3001, outer="192.168.9.3").reason == FORGED
+    assert node.host(about(to_far, OWN_NODE)).reason == FORGED
+    unanswered = udp(WORLD[version], two.ip[version], 4000, 53)
+    assert node.netdev(unanswered).passed
+    answer = udp(two.ip[version], WORLD[version], 53, 4000)
+    assert node.netdev(unreachable(router[version], two.ip[version], answer)).reason == FORGED  # it never answered
+
+
+def test_16_what_an_error_carries_has_to_be_readable(node: Node, version: int) -> None:
+    """A kernel looks for a socket by whatever stands there."""
+    one, two, _ = node.pods
+    asked = udp(one.ip[version], two.ip[version], 4000, 53, bytes(64))
+    assert node.pod(one, asked).passed
+    error = unreachable(two.ip[version], one.ip[version], asked)
+    later = unreachable(two.ip[version], one.ip[version], packets.fragment(asked, 64))
+    foreign = unreachable(two.ip[version], one.ip[version], packets.ip(one.ip[version], two.ip[version], 47, bytes(64)))
+    about_itself = unreachable(two.ip[version], one.ip[version], error)
+
+    for packet in (error[:-4], later, foreign, about_itself):
+        assert node.pod(two, packet).reason == FORGED
+
+
+def test_an_error_about_a_fragment_names_its_flow(node: Node, version: int) -> None:
+    one, two, _ = node.pods
+    node.policy(one, INGRESS)
+    asked = udp(one.ip[version], two.ip[version], 4000, 53, bytes(1600))
+    first = packets.fragment(asked, 0, 1200)
+    assert node.pod(one, first).passed
+    number = (3, 4) if version == 4 else (2, 0)
+
+    for about, passes in ((first, True), (packets.fragment(asked, 1200), False)):
+        error = packets.icmp(two.ip[version], one.ip[version], *number, struct.pack("!I", 1280), about[:80])
+        assert node.pod(two, error).passed == passes
 
 
 def test_7_an_error_is_judged_by_the_flow_as_it_is_now(node: Node, version: int) -> None:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * An ICMP error is related if the packet it carries was sent by the one it goes to, in a flow that has a row and may still
- * be; from a pod, if that packet was for this pod. The row is not touched. Every other error is judged like any packet.
+ * be, and if it comes from where that packet went. One that carries what its receiver cannot have sent, or that comes from
+ * elsewhere, is forged. The row is not touched. Errors about what has no row are judged like any packet.
  */
 #pragma once
 
@@ -9,12 +10,38 @@
 #include "parse.h"
 #include "policy.h"
 
+enum relation {
+	UNRELATED = 0,
+	RELATED = 1,
+	FORGED = 2,
+};
+
+/* Over what may stand before the transport header of the packet that is carried; later fragments have none. */
+static __always_inline bool skip_inner_extensions(struct __sk_buff *skb, struct packet *inner, __u32 *offset)
+{
+	struct fragment_header header;
+
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		__u8 next = inner->protocol;
+
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+			return true;
+		if (bpf_skb_load_bytes(skb, *offset, &header, sizeof(header)))
+			return false;
+		if (next == IPPROTO_FRAGMENT && header.offset & bpf_htons(0xfff8))
+			return false;
+		inner->protocol = header.next;
+		*offset += next == IPPROTO_FRAGMENT ? sizeof(header) : (header.reserved + 1) * 8;
+	}
+	return true;
+}
+
 /* The inner packet's key. Only the first 8 bytes of its transport header are there for certain. */
 static __always_inline bool parse_inner(struct __sk_buff *skb, const struct packet *p, struct packet *inner,
 					const int family)
 {
 	__u32 offset = p->l4 + sizeof(struct icmp_header);
-	__u16 ports[4];
+	__u16 words[4];
 
 	if (family == IPV4) {
 		struct iphdr ip;
@@ -35,54 +62,71 @@ static __always_inline bool parse_inner(struct __sk_buff *skb, const struct pack
 		addr_from_ipv6(&inner->daddr, &ip.daddr);
 		inner->protocol = ip.nexthdr;
 		offset += sizeof(ip);
-	}
-	if (bpf_skb_load_bytes(skb, offset, ports, sizeof(ports)))
-		return false;
-	if (inner->protocol == IPPROTO_TCP || inner->protocol == IPPROTO_UDP || inner->protocol == IPPROTO_SCTP) {
-		inner->kind = KIND_PORTS;
-		inner->sport = bpf_ntohs(ports[0]);
-		inner->dport = bpf_ntohs(ports[1]);
-		key_ports(inner, family, ports[0], ports[1]);
-	} else if (inner->protocol == (family == IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
-		__u8 type = bpf_ntohs(ports[0]) >> 8;
-
-		if (type != ICMP_ECHO_REQUEST(family) && type != ICMP_ECHO_ANSWER(family))
+		if (!skip_inner_extensions(skb, inner, &offset))
 			return false;
-		inner->kind = KIND_ECHO;
-		key_echo(inner, family, ports[2], type == ICMP_ECHO_ANSWER(family));
+	}
+	if (bpf_skb_load_bytes(skb, offset, words, sizeof(words)))
+		return false;
+	if (inner->protocol == (family == IPV4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
+		inner->sport = *(__u8 *)words;
+	} else if (inner->protocol == IPPROTO_TCP || inner->protocol == IPPROTO_UDP || inner->protocol == IPPROTO_SCTP) {
+		inner->sport = bpf_ntohs(words[0]);
+		inner->dport = bpf_ntohs(words[1]);
 	} else {
 		return false;
 	}
-	key_kind(inner, family, inner->protocol, inner->kind);
+	classify(inner, family, words[0], words[1], words[2]);
 	return true;
 }
 
-static __always_inline bool is_related(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s,
-				       __u32 now)
+/* Only who had the packet can have found fault with it: the pod, what is behind the tunnel or the route, the stack. */
+static __always_inline bool comes_from_its_way(const struct packet *p, const struct ct_half *half)
+{
+	switch (half->target) {
+	case TARGET_LOCAL:
+		return p->hook == HOOK_POD && p->ifindex == half->to_pod.ifindex;
+	case TARGET_OVERLAY:
+		return p->hook == HOOK_OVERLAY && addr_equal(&p->outer, &half->to_tunnel.remote);
+	case TARGET_ROUTE: /* what another device than ours brings back, the stack forwards */
+		return p->hook == HOOK_NETDEV || p->hook == HOOK_HOST;
+	case TARGET_HOST:
+		return p->hook == HOOK_HOST;
+	}
+	return false; /* nothing went that way yet */
+}
+
+static __always_inline enum relation relation_of(struct __sk_buff *skb, struct packet *p, const int family,
+						 struct scratch *s, __u32 now)
 {
 	struct packet *inner = &s->inner;
 	struct ct_row *row;
 	struct ends ends;
+	__u32 way;
 
 	__builtin_memset(inner, 0, sizeof(*inner));
-	if (!parse_inner(skb, p, inner, family) || !addr_equal(&inner->saddr, &p->daddr))
-		return false;
+	if (!parse_inner(skb, p, inner, family) || inner->kind == KIND_ERROR)
+		return FORGED;
+	if (!addr_equal(&inner->saddr, &p->daddr))
+		return FORGED;
 	if (p->hook == HOOK_POD && !addr_equal(&inner->daddr, &p->saddr)) /* pods are nobody's routers */
-		return false;
+		return FORGED;
+	if (!KIND_HAS_ROW(inner->kind))
+		return UNRELATED;
 	row = bpf_map_lookup_elem(ct_map(family), &inner->key);
 	if (!row || !ct_read(&s->old, row, ct_hash(&inner->key, family)) || ct_expired(s->old.expires, now) ||
 	    ct_orphaned(&s->old))
-		return false;
+		return UNRELATED;
+	way = inner->direction != s->old.origin;
+	if (!comes_from_its_way(p, way ? &s->old.half[1] : &s->old.half[0]))
+		return FORGED;
 	ends = (struct ends){
 		.src_slot = s->old.half[0].source_slot,
 		.dst_slot = s->old.half[0].target_slot,
 		.src_identity = s->old.src_identity,
 		.dst_identity = s->old.dst_identity,
-		.port = inner->kind == KIND_ECHO	    ? ICMP_ECHO_REQUEST(family) :
-			inner->direction == s->old.origin ? inner->dport :
-							    inner->sport,
+		.port = inner->kind == KIND_ECHO ? ICMP_ECHO_REQUEST(family) : way ? inner->sport : inner->dport,
 		.protocol = inner->protocol,
 		.from_host = s->old.half[0].source == HOOK_HOST && s->old.src_identity == IDENTITY_HOST,
 	};
-	return !judge(p, &ends, &p->egress, &p->ingress);
+	return judge(p, &ends, &p->egress, &p->ingress) ? UNRELATED : RELATED;
 }

@@ -215,6 +215,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 	struct packet *p = &s->packet;
 	__u32 now = ct_now();
 	__u64 global = global_epoch();
+	enum relation relation = UNRELATED;
 	int reason;
 
 	/* The tables have IPv4 addresses in this form; in an IPv6 header they are nobody's. */
@@ -233,7 +234,11 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 	s->half.verdict = CT_ALLOWED;
 	if (!global) /* nobody has said yet that the tables are whole */
 		s->half.epoch = 0;
-	if (!reason && !(p->kind == KIND_ERROR && is_related(skb, p, family, s, now))) {
+	if (!reason && p->kind == KIND_ERROR)
+		relation = relation_of(skb, p, family, s, now);
+	if (relation == FORGED)
+		reason = REFUSE(p, FILE_SLOW, DROP_INVALID);
+	if (!reason && relation == UNRELATED) {
 		reason = judge_and_keep(p, family, s, now);
 		if (p->fragment == FRAGMENT_FIRST)
 			remember_first(p, family, reason);
