@@ -19,7 +19,7 @@ GROUPS = 1000
 
 @dataclass(frozen=True)
 class BenchLab:
-    """A running lab with one node, `n1`."""
+    """A running lab; `status` is that of its first node."""
 
     name: str
 
@@ -40,8 +40,12 @@ class BenchLab:
         return done.stdout
 
     def status(self) -> dict[str, Any]:
-        """What the agent says of itself."""
-        return json.loads(self.cli("status", "--lab", self.name, "-o", "json"))["items"][0]
+        """What the first node's agent says of itself."""
+        return self.statuses()[0]
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """What each agent says of itself, by node."""
+        return json.loads(self.cli("status", "--lab", self.name, "-o", "json"))["items"]
 
     def apply(self, *documents: dict[str, Any], name: str) -> None:
         """Put objects into the store as a user's file, whole at once."""
@@ -53,12 +57,12 @@ class BenchLab:
 
 
 @contextlib.contextmanager
-def bench_lab(**agent: Any) -> Iterator[BenchLab]:
-    """One node; `agent` is merged into the agent's configuration."""
+def bench_lab(nodes: tuple[str, ...] = ("n1",), **agent: Any) -> Iterator[BenchLab]:
+    """A lab of these nodes; `agent` is merged into the agents' configuration."""
     lab = BenchLab(f"bench{os.getpid()}")
     spec = Path(f"/tmp/{lab.name}.yaml")
     # A pod CIDR as wide as a thousand endpoints want.
-    spec.write_text(json.dumps({"nodes": ["n1"], "agent": {"ipam": {"nodeMaskSizes": [20, 64]}, **agent}}))
+    spec.write_text(json.dumps({"nodes": nodes, "agent": {"ipam": {"nodeMaskSizes": [20, 64]}, **agent}}))
     try:
         lab.cli("lab", "up", lab.name, "-f", str(spec))
         yield lab

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our path: two pods of one node, plugged in by our CNI plugin, 1,000 policies over 10,000 identities enforced."""
+"""Our path: two pods, of one node or of two, plugged in by our plugin; 1,000 policies, 10,000 identities enforced."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from tests.bench.topology import Path2
 
 POLICIES = 1000
 IDENTITIES = 10_000
-PORTS = [{"port": str(p), "protocol": "TCP"} for p in (7001, 7002)]
+PORTS = [{"port": str(p), "protocol": "TCP"} for p in range(7001, 7005)]
 
 
 @contextlib.contextmanager
-def pods_under_policy() -> Iterator[Path2]:
+def pods_under_policy(nodes: tuple[str, ...] = ("n1",)) -> Iterator[Path2]:
     """Both ends are enforced: the client in egress, the server in ingress; one policy of each half allows them."""
-    with bench_lab() as lab:
+    with bench_lab(nodes) as lab:
         put_identities(lab, IDENTITIES)
-        wait_for("all identities known", lambda: lab.status()["identities"] >= IDENTITIES)
-        lab.apply(namespace(), pod("client", {"role": "client"}), pod("server", {"role": "server"}), name="pods")
+        wait_for("all identities known", lambda: all(s["identities"] >= IDENTITIES for s in lab.statuses()))
+        client = pod("client", {"role": "client"}, node=nodes[0])
+        lab.apply(namespace(), client, pod("server", {"role": "server"}, node=nodes[-1]), name="pods")
         halves = POLICIES // 2
         policies = [_policy("ingress", n) for n in range(halves)] + [_policy("egress", n) for n in range(halves)]
         for start in range(0, POLICIES, 500):
@@ -49,5 +50,7 @@ def _running(lab: BenchLab) -> bool:
 
 
 def _compiled(lab: BenchLab) -> bool:
-    status = lab.status()
-    return status["state"] == "ok" and status["policy"]["policies"] == POLICIES and status["identities"] >= IDENTITIES
+    return all(
+        status["state"] == "ok" and status["policy"]["policies"] == POLICIES and status["identities"] >= IDENTITIES
+        for status in lab.statuses()
+    )

@@ -92,6 +92,45 @@ def routing() -> Iterator[Path2]:
         yield Path2("routing", netns_path(client), netns_path(server), "10.212.2.2", "fd12:2::2")
 
 
+@contextlib.contextmanager
+def vxlan() -> Iterator[Path2]:
+    """Two nodes on a bridge, a pod on each, and a vxlan device a node: addresses, neighbours and routes are static."""
+    with namespaces("vw", "vn1", "vn2", "vp1", "vp2") as (wire, *rest):
+        ip("link", "add", "wire0", "type", "bridge", "stp_state", "0", "mcast_snooping", "0", netns=wire)
+        ip("link", "set", "wire0", "up", netns=wire)
+        if Path("/proc/sys/net/bridge").is_dir():  # as in a lab
+            sysctl(wire, **{f"net__bridge__bridge-nf-call-{name}": "0" for name in ("iptables", "ip6tables")})
+        for number, node, pod in ((1, rest[0], rest[2]), (2, rest[1], rest[3])):
+            other = 3 - number
+            ip("link", "add", "eth0", "netns", node, "type", "veth", "peer", "name", f"n{number}", "netns", wire)
+            ip("link", "set", f"n{number}", "master", "wire0", "up", netns=wire)
+            _address(node, f"10.213.0.{number}/24", f"fd13::{number}/64")
+            tunnel = ("type", "vxlan", "id", "42", "dstport", "4789", "local", f"10.213.0.{number}", "nolearning")
+            mac = f"02:00:00:00:13:0{number}"
+            ip("link", "add", "vx0", "address", mac, *tunnel, "noudpcsum", netns=node)
+            ip("link", "set", "vx0", "mtu", "1450", "up", netns=node)
+            peer_mac = f"02:00:00:00:13:0{other}"
+            subprocess.run(
+                ["bridge", "-n", node, "fdb", "add", peer_mac, "dev", "vx0", "dst", f"10.213.0.{other}"], check=True
+            )
+            ip("link", "add", "eth0", "netns", pod, "type", "veth", "peer", "name", "pod0", "netns", node)
+            _address(pod, f"10.214.{number}.2/24", f"fd14:{number}::2/64")
+            ip("link", "set", "eth0", "mtu", "1450", netns=pod)
+            ip("link", "set", "pod0", "mtu", "1450", "up", netns=node)
+            ip("addr", "add", f"10.214.{number}.1/24", "dev", "pod0", netns=node)
+            ip("addr", "add", f"fd14:{number}::1/64", "dev", "pod0", "nodad", netns=node)
+            ip("route", "add", "default", "via", f"10.214.{number}.1", netns=pod)
+            ip("-6", "route", "add", "default", "via", f"fd14:{number}::1", netns=pod)
+            for via, network in (
+                (f"10.215.0.{other}", f"10.214.{other}.0/24"),
+                (f"fd15::{other}", f"fd14:{other}::/64"),
+            ):
+                ip("neigh", "add", via, "lladdr", peer_mac, "dev", "vx0", "nud", "permanent", netns=node)
+                ip("route", "add", network, "via", via, "dev", "vx0", "onlink", netns=node)
+            sysctl(node, net__ipv4__ip_forward="1", net__ipv6__conf__all__forwarding="1")
+        yield Path2("vxlan", netns_path(rest[2]), netns_path(rest[3]), "10.214.2.2", "fd14:2::2")
+
+
 def _address(netns: str, ipv4: str, ipv6: str) -> None:
     ip("link", "set", "eth0", "up", netns=netns)
     ip("addr", "add", ipv4, "dev", "eth0", netns=netns)
