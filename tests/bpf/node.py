@@ -45,6 +45,7 @@ NOWHERE = {4: "203.0.113.1", 6: "2001:db8:dead::1"}  # the routes say unreachabl
 GATEWAY_MAC = "02:00:00:00:00:fe"
 FAR_IDENTITY = 3000
 SKB_BYTES, GSO_SIZE = 192, 176  # of struct __sk_buff
+CONNTRACK = {4: ("cp_ct4_v1", "cp_ctu4_v1"), 6: ("cp_ct6_v1", "cp_ctu6_v1")}  # the main map, that of unanswered flows
 
 
 def address(text: str) -> bytes:
@@ -140,7 +141,7 @@ class Node:
             "cfg_node_ip4": address(OWN_NODE[4]),
             "cfg_node_ip6": address(OWN_NODE[6]),
         }
-        small = {"cp_ct4_v1": 1024, "cp_ct6_v1": 1024, "cp_counter_v1": 1024}
+        small = {name: 1024 for names in CONNTRACK.values() for name in names} | {"cp_counter_v1": 1024}
         self._options: dict[str, Any] = {
             "rodata": {**fixed, "cfg_counters": 1024, **rodata},
             "max_entries": {**small, **(sizes or {})},
@@ -301,7 +302,17 @@ class Node:
     # ---- what came of it ---------------------------------------------------------------------------------------------
 
     def rows(self, version: int) -> tuple[np.ndarray[Any, np.dtype[Any]], np.ndarray[Any, np.dtype[Any]]]:
-        return self.maps[f"cp_ct{version}_v1"].items()
+        """Keys and values of both conntrack maps."""
+        found = zip(*(self.maps[name].items() for name in CONNTRACK[version]), strict=True)
+        keys, values = (np.frombuffer(b"".join(p.tobytes() for p in parts), parts[0].dtype) for parts in found)
+        return keys, values.copy()
+
+    def forget(self, version: int) -> None:
+        """No flow has a row any more."""
+        for name in CONNTRACK[version]:
+            keys, _ = self.maps[name].items()
+            for key in keys:
+                self.maps[name].delete(key.tobytes())
 
     def row(self, version: int) -> Any:
         """The only conntrack row."""
@@ -313,7 +324,8 @@ class Node:
         """Let the only row expire `by` units of 256 jiffies before `clock` (now)."""
         (key,), (row,) = self.rows(version)
         row["expires"] = ((self.now() if clock is None else clock) - by) & 0xFFFFFFFF
-        self.maps[f"cp_ct{version}_v1"].update(key.tobytes(), row.tobytes())
+        main, unanswered = (self.maps[name] for name in CONNTRACK[version])
+        (main if main.lookup_bytes(key.tobytes()) else unanswered).update(key.tobytes(), row.tobytes())
 
     def metric(self, reason: int, direction: int) -> int:
         """Packets counted."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bpf.node import INGRESS, SHOT, Level, Node, u32
+from tests.bpf.node import CONNTRACK, INGRESS, SHOT, Level, Node, u32
 from tests.bpf.packets import TCP, Read, tcp, udp
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def test_2_a_row_that_becomes_anothers_while_it_is_read_decides_nothing(faulty: 
     foreign = tcp(one.ip[version], three.ip[version], 4000, 80, 16)
     faulty.pod(one, foreign)
     (row,) = faulty.rows(version)[1]
-    faulty.maps[f"cp_ct{version}_v1"].delete(faulty.rows(version)[0][0].tobytes())
+    faulty.forget(version)
     assert Read(faulty.pod(one, allowed).frame).eth_dst == two.mac
     faulty.fault(kind, row=row.tobytes())
 
@@ -61,7 +61,7 @@ def test_2_deciding_anew_believes_no_foreign_row_either(faulty: Node, version: i
     question = udp(two.ip[version], one.ip[version], 53, 4000)
     faulty.pod(one, udp(one.ip[version], two.ip[version], 4001, 53))
     foreign = faulty.row(version).tobytes()
-    faulty.maps[f"cp_ct{version}_v1"].delete(faulty.rows(version)[0][0].tobytes())
+    faulty.forget(version)
     assert faulty.pod(two, question).passed
     faulty.policy(one, INGRESS)
     faulty.fault(RECYCLE, row=foreign)
@@ -85,7 +85,7 @@ def test_2_a_late_writer_does_not_bring_back_what_was_deleted(faulty: Node, vers
 
 def test_2_two_cpus_on_a_tiny_map_never_see_each_others_decisions(make_node: Callable[..., Node], version: int) -> None:
     """Hundreds of flows to two pods through a table of few rows: elements are recycled all the time under readers."""
-    node = make_node(sizes={f"cp_ct{version}_v1": 64})
+    node = make_node(sizes=dict.fromkeys(CONNTRACK[version], 64))
     one, two, three = node.pods
     program, wrong, done = node.object.programs["pod"], [], [0, 0]
 

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not (build.OBJECTS / "datapath.o").exists(), reason="the objects are not built"),
 ]
-SMALL = {"cp_ct4_v1": 64, "cp_ct6_v1": 64, "cp_counter_v1": 64, "cp_ipcidr_v1": 64, "cp_iphost_v1": 64}
+SMALL = dict.fromkeys(CONNTRACK_MAPS, 64) | {"cp_counter_v1": 64, "cp_ipcidr_v1": 64, "cp_iphost_v1": 64}
 
 
 def addr(text: str) -> bytes:
@@ -292,6 +292,27 @@ def test_a_stranger_s_map(say, tmp_path: Path) -> None:
     with Map.from_fd(fd) as plain:
         plain.update(bytes([1, 2, 3, 4]), bytes(range(8)))
         assert say("map", "dump", str(plain.id)).splitlines()[1] == "01020304   0001020304050607"
+
+
+def test_ct_list_tells_what_nobody_has_answered(filled: Lab, say) -> None:
+    folder = Path(json.loads((filled.folder("n1") / "agent.json").read_text())["bpffs"]) / "maps"
+    with Map.open_pinned(folder / "cp_ct4_v1") as main_map, Map.open_pinned(folder / "cp_ctu4_v1") as unanswered:
+        key, row = next((k, r) for k, r in zip(*main_map.items(), strict=True) if k["protocol"] == 6)
+        other = key.copy()
+        other["port"] = (0x3930, 0x921F)  # to 8082
+        try:
+            for one in (key, other):  # the first has just moved
+                unanswered.update(one.tobytes(), row.tobytes())
+            lines = say("ct", "list").splitlines()
+            assert [(line.split()[4].split(":")[1], line.split()[-1]) for line in lines] == [
+                ("8080", "To=local"),
+                ("8082", "Unanswered"),
+            ]
+            items = json.loads(say("ct", "list", "-o", "json"))["items"]
+            assert [(item["map"], item["answered"]) for item in items] == [("cp_ct4_v1", True), ("cp_ctu4_v1", False)]
+        finally:
+            for one in (key, other):
+                unanswered.delete(one.tobytes())
 
 
 def test_ct_filters_and_get(say) -> None:

@@ -128,14 +128,17 @@ def test_without_its_state_it_cleans_up_what_it_finds(node: AgentNode) -> None:
 def test_lost_epochs_flush_conntrack(node: AgentNode) -> None:
     a, b = node.add("a"), node.add("b")
     assert a.ping(b.addresses[0])
-    with node.map("cp_ct4_v1") as map_:
-        assert len(map_.items()[0]) > 0
+    with a.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"x", (b.addresses[0], 9))  # nobody listens there
+    with node.map("cp_ct4_v1") as answered, node.map("cp_ctu4_v1") as unanswered:
+        assert len(answered.items()[0]) > 0
+        assert len(unanswered.items()[0]) > 0
         node.stop()
         for path in (node.bpffs / "maps").glob("cp_ep*epoch_v1"):
             path.unlink()
         (node.bpffs / "maps" / "cp_epoch_v1").unlink()
         node.start()
-        assert len(map_.items()[0]) == 0
+        assert len(answered.items()[0]) == len(unanswered.items()[0]) == 0
     assert all(value > 0 for value in epochs(node))
     assert a.ping(b.addresses[0])
 

@@ -19,6 +19,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Entries = Annotated[int, msgspec.Meta(ge=16, le=1 << 24)]
 
 LAB_CONNTRACK, HOST_CONNTRACK = 65536, 524288
+LEAST_UNANSWERED = 1024
 LAB_IPCACHE, HOST_IPCACHE = 65536, 512000
 
 
@@ -87,6 +88,11 @@ class ConntrackConfig(Part, frozen=True):
         int,
         msgspec.Meta(ge=0, le=1 << 24),
         about("Rows of each conntrack map; 0: 65,536 in a lab, 524,288 on a host.", unit="rows"),
+    ] = 0
+    unanswered: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=1 << 24),
+        about("Rows of each map of flows that nobody has answered yet; 0: an eighth of entries.", unit="rows"),
     ] = 0
     timeout_tcp_syn: Annotated[Positive, about("Life of a half-open TCP connection.", unit="seconds")] = 60
     timeout_tcp: Annotated[Positive, about("Life of an idle TCP connection.", unit="seconds")] = 8000
@@ -160,10 +166,13 @@ class AgentConfig(Part, frozen=True):
         """Return the entries of the maps whose size is a setting."""
         lab = bool(self.node.lab)
         conntrack = self.conntrack.entries or (LAB_CONNTRACK if lab else HOST_CONNTRACK)
+        unanswered = self.conntrack.unanswered or max(LEAST_UNANSWERED, conntrack // 8)
         ipcache = self.maps.ipcache or (LAB_IPCACHE if lab else HOST_IPCACHE)
         return {
             "cp_ct4_v1": conntrack,
             "cp_ct6_v1": conntrack,
+            "cp_ctu4_v1": unanswered,
+            "cp_ctu6_v1": unanswered,
             "cp_iphost_v1": ipcache,
             "cp_ipcidr_v1": ipcache,
             "cp_vector_v1": self.maps.identities,

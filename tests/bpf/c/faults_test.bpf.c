@@ -30,6 +30,8 @@ static __always_inline void judged(const struct packet *p)
 	} else if (fault->kind == FAULT_REVOKE) {
 		bpf_map_delete_elem(&cp_ct4_v1, &p->key);
 		bpf_map_delete_elem(&cp_ct6_v1, &p->key);
+		bpf_map_delete_elem(&cp_ctu4_v1, &p->key);
+		bpf_map_delete_elem(&cp_ctu6_v1, &p->key);
 	} else {
 		return;
 	}

@@ -24,6 +24,7 @@ def test_defaults_are_those_of_a_host() -> None:
     assert config.name
     assert (config.pool(4), config.pool(6)) == (("10.244.0.0/16", 24), ("fd00:10:244::/48", 64))
     assert config.map_sizes()["cp_ct4_v1"] == 524288
+    assert config.map_sizes()["cp_ctu4_v1"] == 65536
     assert config.map_sizes()["cp_iphost_v1"] == 512000
     assert str(config.bpffs) == "/sys/fs/bpf/ciliumpy"
 
@@ -37,7 +38,10 @@ def test_a_lab_is_smaller(tmp_path: Path) -> None:
 def test_what_is_set_wins_over_lab_and_host(tmp_path: Path) -> None:
     config = load(write(tmp_path, "conntrack: {entries: 1000}\n"), {"CILIUMPY_NODE_NAME": "x"}).value
     assert config.map_sizes()["cp_ct4_v1"] == 1000
+    assert config.map_sizes()["cp_ctu6_v1"] == 1024, "room for a second's beginnings at the least"
     assert config.name == "x"
+    config = load(write(tmp_path, "conntrack: {unanswered: 64}\n"), {}).value
+    assert config.map_sizes()["cp_ctu6_v1"] == 64
 
 
 def test_one_family(tmp_path: Path) -> None:

@@ -25,11 +25,16 @@ def test_expired_rows_go_and_live_ones_stay(kernel: Kernel, now: int) -> None:
     live = {put(kernel, "cp_ct4_v1", 1, now), put(kernel, "cp_ct4_v1", 2, now + 100)}
     put(kernel, "cp_ct4_v1", 3, now - 1)
     put(kernel, "cp_ct6_v1", 4, now - 100)
+    put(kernel, "cp_ctu4_v1", 5, now - 1)
+    asked = put(kernel, "cp_ctu6_v1", 6, now)
     collector = Collector(kernel.maps, lambda: now)
-    assert collector.collect() == Round(4, 2)
+    assert collector.collect() == Round(6, 3)
     assert set(kernel.maps["cp_ct4_v1"].rows) == live
     assert not kernel.maps["cp_ct6_v1"].rows
-    assert collector.collect() == Round(2, 0)
+    assert not kernel.maps["cp_ctu4_v1"].rows
+    assert set(kernel.maps["cp_ctu6_v1"].rows) == {asked}
+    assert collector.collect() == Round(3, 0)
+    assert collector.entries() == {"cp_ct4_v1": 2, "cp_ct6_v1": 0, "cp_ctu4_v1": 0, "cp_ctu6_v1": 1}
 
 
 def test_a_row_renewed_meanwhile_stays(kernel: Kernel) -> None:

@@ -26,6 +26,21 @@ static __always_inline void *ct_map(const int family)
 	return family == IPV4 ? (void *)&cp_ct4_v1 : (void *)&cp_ct6_v1;
 }
 
+/* Of flows that nobody has answered yet. */
+static __always_inline void *ct_unanswered(const int family)
+{
+	return family == IPV4 ? (void *)&cp_ctu4_v1 : (void *)&cp_ctu6_v1;
+}
+
+/* Where a key is in both, for a moment between two CPUs, the main one has it. */
+static __always_inline struct ct_row *ct_lookup(struct packet *p, const int family)
+{
+	struct ct_row *row = bpf_map_lookup_elem(ct_map(family), &p->key);
+
+	p->answered = !!row;
+	return row ? row : bpf_map_lookup_elem(ct_unanswered(family), &p->key);
+}
+
 static __always_inline __u32 ct_now(void)
 {
 	return JIFFIES() >> 8; /* as u32 good for 36 years at HZ 1000; compared by signed difference all the same */
@@ -89,8 +104,7 @@ static __always_inline __u64 ct_nonce(void)
 	return last ? __sync_fetch_and_add(last, 1) + 1 : 0;
 }
 
-/* BPF_NOEXIST where there was no row, BPF_EXIST where there was: a late writer never brings back what was deleted. */
-static __always_inline long ct_write(const struct packet *p, struct ct_row *row, const int family, __u64 flags)
+static __always_inline void ct_seal(const struct packet *p, struct ct_row *row, const int family)
 {
 	__u64 nonce = ct_nonce();
 
@@ -100,12 +114,49 @@ static __always_inline long ct_write(const struct packet *p, struct ct_row *row,
 		row->flow = nonce;
 		row->counter = nonce % cfg_counters;
 	}
-	return bpf_map_update_elem(ct_map(family), &p->key, row, flags);
 }
 
-static __always_inline void ct_delete(const struct packet *p, const int family)
+/*
+ * Into the map that it is in, or belongs into: BPF_NOEXIST where there was no row, BPF_EXIST where there was, so that a late
+ * writer never brings back what was deleted.
+ */
+static __always_inline long ct_write(const struct packet *p, struct ct_row *row, const int family, __u64 flags)
+{
+	ct_seal(p, row, family);
+	if (p->answered)
+		return bpf_map_update_elem(ct_map(family), &p->key, row, flags);
+	return bpf_map_update_elem(ct_unanswered(family), &p->key, row, flags);
+}
+
+static __always_inline void ct_delete(struct packet *p, const int family)
 {
 	bpf_map_delete_elem(ct_map(family), &p->key);
+	bpf_map_delete_elem(ct_unanswered(family), &p->key);
+	p->answered = 0; /* whatever comes next is a new flow */
+}
+
+/*
+ * Does this packet make its flow an answered one? TCP: the originator has heard more than a reset and says so. All else: the
+ * first answer.
+ */
+static __always_inline bool ct_answers(const struct packet *p, const __u8 seen[2], __u32 way)
+{
+	if (p->protocol != IPPROTO_TCP)
+		return way;
+	return !way && (p->tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK && seen[1] & TCP_ACK;
+}
+
+/*
+ * An unanswered row becomes an answered one. First there, then away from here: at no time is it in neither. Who finds it gone
+ * from here came after one who deleted it, and takes it back; who finds it there leaves the rest to who put it there.
+ */
+static __always_inline void ct_move(const struct packet *p, struct ct_row *row, const int family)
+{
+	ct_seal(p, row, family);
+	if (bpf_map_update_elem(ct_map(family), &p->key, row, BPF_NOEXIST))
+		return;
+	if (bpf_map_delete_elem(ct_unanswered(family), &p->key))
+		bpf_map_delete_elem(ct_map(family), &p->key);
 }
 
 /*
@@ -122,10 +173,13 @@ static __always_inline __u32 ct_touch(struct ct_row *row, const struct packet *p
 		__u8 seen[2] = { row->seen[0], row->seen[1] };
 		bool was_closing = ct_closing(seen);
 
-		fresh = p->tcp_flags & TCP_STATE & ~seen[way];
+		__u8 flags = p->tcp_flags & (TCP_STATE | (p->tcp_flags & TCP_RST ? 0 : TCP_ACK));
+
+		fresh = flags & ~seen[way];
 		if (fresh) {
 			seen[way] |= fresh;
 			row->seen[way] = seen[way];
+			fresh &= TCP_STATE;
 		}
 		if (was_closing) {
 			expires = row->expires;

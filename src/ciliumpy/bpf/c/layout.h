@@ -178,6 +178,9 @@ enum rule_verdict {
  * cp_ct4_v1, cp_ct6_v1: LRU_HASH. One row a flow, found from both directions: the two (address, port) pairs stand in
  * canonical order, smaller first as unsigned words in memory order of this machine; an echo's requester is always first
  * and sport is its id, dport 0. All in network order.
+ *
+ * cp_ctu4_v1, cp_ctu6_v1: the same for flows that nobody has answered yet. They are smaller, so that a flood of questions
+ * pushes out other questions and no conversation. A lookup asks the main one first.
  */
 enum ct_kind {
 	CT_PORTS = 0, /* TCP, UDP, SCTP */
@@ -297,7 +300,7 @@ struct ct_row {
 	/* written through the pointer; a byte or word per direction, original first */
 	__u32 expires;	   /* past it the row is no row (signed difference) */
 	__u32 reported[2]; /* time of the last event */
-	__u8 seen[2];	   /* TCP flags seen: FIN 1, SYN 2, RST 4 */
+	__u8 seen[2];	   /* TCP flags seen: FIN 1, SYN 2, RST 4, ACK 16 (not of a RST) */
 	__u8 pad[2];
 	__u64 nonce; /* new for every write; tag ^ nonce must be the hash of the key it was found under */
 };

@@ -35,6 +35,8 @@ MAP(cp_class_v1, BPF_MAP_TYPE_HASH, __u32, struct port_class, 16384, BPF_F_NO_PR
 
 MAP(cp_ct4_v1, BPF_MAP_TYPE_LRU_HASH, struct ct4_key, struct ct_row, 65536, 0);
 MAP(cp_ct6_v1, BPF_MAP_TYPE_LRU_HASH, struct ct6_key, struct ct_row, 65536, 0);
+MAP(cp_ctu4_v1, BPF_MAP_TYPE_LRU_HASH, struct ct4_key, struct ct_row, 8192, 0);
+MAP(cp_ctu6_v1, BPF_MAP_TYPE_LRU_HASH, struct ct6_key, struct ct_row, 8192, 0);
 MAP(cp_frag4_v1, BPF_MAP_TYPE_LRU_HASH, struct frag4_key, struct fragment, 8192, 0);
 MAP(cp_frag6_v1, BPF_MAP_TYPE_LRU_HASH, struct frag6_key, struct fragment, 8192, 0);
 MAP(cp_pathmtu_v1, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1, 0);

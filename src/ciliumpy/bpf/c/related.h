@@ -112,7 +112,7 @@ static __always_inline enum relation relation_of(struct __sk_buff *skb, struct p
 		return FORGED;
 	if (!KIND_HAS_ROW(inner->kind))
 		return UNRELATED;
-	row = bpf_map_lookup_elem(ct_map(family), &inner->key);
+	row = ct_lookup(inner, family);
 	if (!row || !ct_read(&s->old, row, ct_hash(&inner->key, family)) || ct_expired(s->old.expires, now) ||
 	    ct_orphaned(&s->old))
 		return UNRELATED;

@@ -40,11 +40,35 @@ static __always_inline void report(struct packet *p, const struct ct_row *row, c
 	event_send(p, event, 0);
 }
 
+/* Out of the way of all other packets: once in a flow's life. What changed under us is moved by a later packet. */
+static __always_inline int promote(struct scratch *s, const int family)
+{
+	struct ct_row *row = bpf_map_lookup_elem(ct_unanswered(family), &s->packet.key);
+
+	if (row && ct_read(&s->row, row, ct_hash(&s->packet.key, family)))
+		ct_move(&s->packet, &s->row, family);
+	return 0;
+}
+
+__attribute__((noinline)) int promote4(void)
+{
+	struct scratch *s = scratch_at_hand();
+
+	return s ? promote(s, IPV4) : 0;
+}
+
+__attribute__((noinline)) int promote6(void)
+{
+	struct scratch *s = scratch_at_hand();
+
+	return s ? promote(s, IPV6) : 0;
+}
+
 static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, const int family)
 {
 	struct packet *p = &s->packet;
 	struct ct_half *half = &s->half;
-	struct ct_row *row = bpf_map_lookup_elem(ct_map(family), &p->key);
+	struct ct_row *row = ct_lookup(p, family);
 	__u32 now = ct_now(), way, expires, event, counter, flow;
 	__u8 seen;
 	__u64 nonce;
@@ -75,6 +99,8 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 		return NOT_REPLAYED;
 
 	event = ct_touch(row, p, way, now);
+	if (!p->answered && ct_answers(p, row->seen, way))
+		family == IPV4 ? promote4() : promote6();
 	count_flow(counter, flow, way, p->length);
 	if (event)
 		report(p, row, half, way, event);

@@ -72,13 +72,13 @@ static __always_inline void mirror(struct ct_half *back, const struct ct_half *h
 }
 
 /* Finds the flow's row and copies it. 0: none, 1: there, but past its time or not to be read, 2: copied. */
-static __always_inline int find(const struct packet *p, const int family, struct ct_row *old, __u32 now)
+static __always_inline int find(struct packet *p, const int family, struct ct_row *old, __u32 now)
 {
 	__u64 hash = ct_hash(&p->key, family);
 	struct ct_row *row;
 
 	for (int i = 0; i < 2; i++) { /* one that is recycled while we read is not found again */
-		row = bpf_map_lookup_elem(ct_map(family), &p->key);
+		row = ct_lookup(p, family);
 		if (!row)
 			return 0;
 		if (!ct_read(old, row, hash))
@@ -156,7 +156,10 @@ static __always_inline void renew_flow(struct packet *p, const int family, struc
 		}
 	}
 	event = ct_touch(row, p, way, now);
-	ct_write(p, row, family, BPF_EXIST);
+	if (!p->answered && ct_answers(p, row->seen, way))
+		ct_move(p, row, family);
+	else
+		ct_write(p, row, family, BPF_EXIST);
 	count_flow(row->counter, row->flow, way, p->length);
 	if (event) {
 		p->egress = row->egress;

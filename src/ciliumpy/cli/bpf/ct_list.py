@@ -58,12 +58,13 @@ def line(e: Item, *, time_diff: bool) -> str:
     """Return an entry as cilium-dbg prints it; what is ours alone stands at the end."""
     rest = f" (remaining: {e['remainingSeconds']:.0f} sec(s))" if time_diff else ""
     names = "".join(f"{name} " for name in e["flags"])
+    state = "" if e["answered"] else " Unanswered"
     return (
         f"{tuple_text(e)} expires={e['expires']}{rest} Packets={e['packets'][0] + e['packets'][1]} "
         f"Bytes={e['bytes'][0] + e['bytes'][1]} RxFlagsSeen=0x{e['flagsSeen'][1]:02x} LastRxReport={e['reported'][1]} "
         f"TxFlagsSeen=0x{e['flagsSeen'][0]:02x} LastTxReport={e['reported'][0]} "
         f"Flags=0x{e['rawFlags']:04x} [ {names}] RevNAT={e['serviceID']} SourceSecurityID={e['sourceIdentity']} "
-        f"BackendID=0 DestSecurityID={e['destinationIdentity']} To={e['target']}"
+        f"BackendID=0 DestSecurityID={e['destinationIdentity']} To={e['target']}{state}"
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ciliumpy.bpf.names import CONNTRACK_MAPS
+from ciliumpy.bpf.names import CONNTRACK_MAPS, UNANSWERED_MAPS
 from ciliumpy.cli.bpf.every import maps_of
 from ciliumpy.kit.errors import CiliumpyError
 
@@ -56,6 +56,7 @@ def read(target: Target) -> list[dict[str, Any]]:
                     left = signed(int(row["expires"]) - clock.now)
                     if left >= 0 and key.tobytes() not in found:
                         more = {"remainingSeconds": round(left / clock.per_second, 1), "map": path.name}
+                        more["answered"] = path.name not in UNANSWERED_MAPS
                         found[key.tobytes()] = entry(key, row) | counted(counters, row) | more
     return list(found.values())
 
