@@ -84,11 +84,22 @@ class Link:
             self.fd = -1
 
 
+def attached(ifindex: int, direction: Direction) -> list[int]:
+    """Return the numbers of the programs on a tcx hook, first to last; none if device or kernel have no such hook."""
+    try:
+        return sys.program_query(ifindex, _ATTACH[direction])
+    except OSError as error:
+        if error.errno in {errno.EINVAL, errno.ENODEV, errno.ENOENT}:
+            return []
+        raise
+
+
 def attach_tcx(program: Program, ifindex: int, direction: Direction, pin: Path | None) -> Link:
     """Attach to a device of the calling thread's network namespace.
 
-    A link pinned already at `pin` for the same device and direction is updated atomically; one for another device, or
-    whose device is gone, is replaced. A new link is pinned, or not attached at all.
+    It comes behind the programs that are there. A link pinned already at `pin` for the same device and direction is
+    updated atomically; one for another device, or whose device is gone, is replaced. A new link is pinned, or not
+    attached at all.
     """
     if pin is not None and pin.exists():
         link = Link.open_pinned(pin)
@@ -101,7 +112,7 @@ def attach_tcx(program: Program, ifindex: int, direction: Direction, pin: Path |
         link = Link(sys.link_create(program.fd, ifindex, _ATTACH[direction]), pin)
     except OSError as error:
         number = error.errno or 0
-        hint = "tcx needs Linux 6.6 or newer" if number == errno.EINVAL else None
+        hint = "tcx needs Linux 6.6 or newer: set network.attach to clsact or auto" if number == errno.EINVAL else None
         raise CiliumpyError(
             f"cannot attach program {program.name} to the {direction} of device {ifindex}: {os.strerror(number)}", hint
         ) from error

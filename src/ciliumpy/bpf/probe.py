@@ -29,13 +29,14 @@ _IFLA_LINKINFO, _IFLA_INFO_KIND, _IFLA_NUM_TX_QUEUES = 18, 1, 31
 class Feature(NamedTuple):
     """`found` is None where it cannot be seen without root; that has no cure of its own.
 
-    `needed` says since when Linux has it.
+    `needed` says since when Linux has it. Without what is `optional` all works, but worse.
     """
 
     name: str
     found: bool | None
     needed: str
     cure: str = ""
+    optional: bool = False
 
 
 def features() -> list[Feature]:
@@ -47,13 +48,22 @@ def features() -> list[Feature]:
         _answer("map: LRU hash", "4.10", newer, _map, MapType.LRU_HASH, 4, 8),
         _answer("map: LPM trie", "4.11", newer, _map, MapType.LPM_TRIE, 8, 8, sys.BPF_F_NO_PREALLOC),
         _answer("map: ring buffer", "5.8", newer, _map, MapType.RINGBUF, 0, 0, 0, page),
-        _answer("tcx links", "6.6", newer, _tcx),
+        _answer("tcx links", "6.6", "none needed: filters on clsact do instead", _tcx)._replace(optional=True),
         *(_answer(f"helper: {name}", since, newer, _helper, number) for name, (number, since) in _HELPERS.items()),
         *(
             _answer(f"device: {kind}", "4.3", f"modprobe {kind}, or boot a kernel that has it", _device, kind)
             for kind in ("veth", "vxlan", "bridge")
         ),
     ]
+
+
+def has_tcx() -> bool:
+    """Tell whether programs can be put on devices by tcx links, here and by us."""
+    try:
+        _tcx()
+    except OSError:
+        return False
+    return True
 
 
 def _answer(name: str, since: str, cure: str, attempt: Callable[..., None], *arguments: Any) -> Feature:

@@ -35,6 +35,7 @@ class Command(IntEnum):
     PROG_GET_FD_BY_ID = 13
     MAP_GET_FD_BY_ID = 14
     OBJ_GET_INFO_BY_FD = 15
+    PROG_QUERY = 16
     BTF_GET_FD_BY_ID = 19
     MAP_FREEZE = 22
     MAP_LOOKUP_BATCH = 24
@@ -311,6 +312,21 @@ def link_update(link_fd: int, program_fd: int) -> None:
 
 def link_detach(link_fd: int) -> None:
     _call(Command.LINK_DETACH, struct.pack("=I", link_fd))
+
+
+def program_query(ifindex: int, attach_type: int, room: int = 64) -> list[int]:
+    """The numbers of the programs on a device's tcx hook, in the order in which packets meet them."""
+    numbers = (ctypes.c_uint32 * room)()
+    packed = struct.pack("=4IQI4x4Q", ifindex, attach_type, 0, 0, ctypes.addressof(numbers), room, 0, 0, 0, 0)
+    attr = ctypes.create_string_buffer(packed, len(packed))
+    try:
+        call(Command.PROG_QUERY, attr)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or room > 1 << 16:
+            raise
+        return program_query(ifindex, attach_type, room * 4)
+    (count,) = struct.unpack_from("=I", attr, 24)
+    return list(numbers[:count])
 
 
 # ---- objects: pins, numbers, what is known of them -------------------------------------------------------------------

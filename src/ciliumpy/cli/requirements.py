@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-KERNEL = (6, 6)  # tcx links
+KERNEL = (6, 1)  # the oldest that the datapath is tested on
 PYTHON = (3, 11)
 LIBBPF = (1, 0)
 BACKLOG = 10_000
@@ -54,7 +54,7 @@ def python() -> Requirement:
 def kernel() -> Requirement:
     release = os.uname().release
     good = numbers(release) >= KERNEL
-    return _judge("kernel", good, release, f"{_dotted(KERNEL)} (tcx links)", "install a newer kernel and boot it")
+    return _judge("kernel", good, release, _dotted(KERNEL), "install a newer kernel and boot it")
 
 
 def root() -> Requirement:
@@ -131,10 +131,13 @@ def features() -> list[Requirement]:
     """What the kernel can do, by trying it."""
     from ciliumpy.bpf import probe
 
-    states = {True: ("ok", "yes"), False: ("missing", "no"), None: ("unknown", "needs root to see")}
+    def state(one: probe.Feature) -> tuple[str, str]:
+        if one.found is None:
+            return "unknown", "needs root to see"
+        return ("ok", "yes") if one.found else ("low" if one.optional else "missing", "no")
+
     return [
-        Requirement(each.name, *states[each.found], each.needed, "" if each.found else each.cure)
-        for each in probe.features()
+        Requirement(each.name, *state(each), each.needed, "" if each.found else each.cure) for each in probe.features()
     ]
 
 

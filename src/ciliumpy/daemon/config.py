@@ -60,6 +60,10 @@ class NetworkConfig(Part, frozen=True):
     ] = 0
     ipv4: Annotated[bool, about("Whether pods have IPv4 addresses.")] = True
     ipv6: Annotated[bool, about("Whether pods have IPv6 addresses.")] = True
+    attach: Annotated[
+        Literal["auto", "tcx", "clsact"],
+        about("How programs are put on devices; auto: tcx links, or clsact filters where the kernel has none."),
+    ] = "auto"
 
 
 class IpamConfig(Part, frozen=True):

@@ -69,4 +69,5 @@ def settings(config: AgentConfig, own: Own) -> loader.Settings:
         ),
         map_sizes=config.map_sizes(),
         ring_bytes=config.hubble.ring_bytes,
+        attach=config.network.attach,
     )

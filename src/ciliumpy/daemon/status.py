@@ -81,7 +81,7 @@ class Status:
             "datapath": {
                 "device": config.network.device,
                 "tunnel": config.network.tunnel,
-                "attach": "tcx",
+                "attach": parts.datapath.hooks.kind,
                 "programs": parts.datapath.attached,
                 "epoch": parts.datapath.epochs.value(),
             },

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loaded datapath: one object, its pinned maps, and its programs on devices by pinned links.
+"""The loaded datapath: one object, its pinned maps, and its programs on devices.
 
-Layout below the bpffs folder: `maps/<map>`, `links/<hook>-<device>`. A restart finds both, keeps what the maps hold and
-swaps each program by one atomic link update.
+Layout below the bpffs folder: `maps/<map>`, `links/<hook>-<device>` (with clsact there are no links). A restart finds
+both, keeps what the maps hold and swaps each program by one atomic update.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ciliumpy.bpf import programs
-from ciliumpy.bpf.links import Direction, Link, attach_tcx
 from ciliumpy.bpf.names import CONNTRACK_MAPS
-from ciliumpy.datapath import encode
+from ciliumpy.datapath import encode, hooks
 from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE, Devices
 from ciliumpy.datapath.epochs import Epochs
 from ciliumpy.kit.errors import CiliumpyError
@@ -34,7 +32,7 @@ CLOCK_MONOTONIC_COARSE = 6
 DROP_EVENTS_PER_SECOND = 10000  # of one CPU; what is more is counted, not told
 DROP_EVENT_BURST = 2048
 TICK_SHIFT = 8  # conntrack counts in jiffies >> 8
-NODE_HOOKS: tuple[tuple[str, Direction], ...] = (("host", "egress"), ("overlay", "ingress"), ("netdev", "ingress"))
+NODE_HOOKS = ("host", "overlay", "netdev")
 
 
 class Timeouts(NamedTuple):
@@ -57,17 +55,16 @@ class Settings(NamedTuple):
     timeouts: Timeouts
     map_sizes: Mapping[str, int]
     ring_bytes: int = programs.RING_BYTES
+    attach: Literal["auto", "tcx", "clsact"] = "auto"
 
 
 class Datapath:
     """Owns descriptors; closing it leaves programs, maps and links in place."""
 
-    def __init__(self, collection: programs.Collection, closed: programs.Collection, folder: Path) -> None:
+    def __init__(self, collection: programs.Collection, closed: programs.Collection, on: hooks.Hooks) -> None:
         self._collection = collection
         self._closed = closed
-        self._links = folder / "links"
-        # Attaching waits for RCU; the kernel does one at a time anyway, and net/ must not see half-made devices.
-        self._lock = threading.Lock()
+        self.hooks = on
         self.maps: dict[str, Map] = collection.maps
         self.event_dtype = collection.btf.dtype("event")
         self.epochs = Epochs(collection.maps)
@@ -77,36 +74,33 @@ class Datapath:
         """Attach, or swap, the programs of the node's own devices."""
         names = {"host": HOST_DEVICE, "overlay": TUNNEL_DEVICE, "netdev": devices.underlay.name}
         indexes = {"host": devices.host, "overlay": devices.overlay, "netdev": devices.underlay.ifindex}
-        wanted = {f"{hook}-{names[hook]}" for hook, _ in NODE_HOOKS}
-        for hook, direction in NODE_HOOKS:
-            self._attach(hook, names[hook], indexes[hook], direction)
-        for pin in self._links.glob("*"):
-            if not pin.name.startswith("pod-") and pin.name not in wanted:
-                _detach(pin)
+        for hook in NODE_HOOKS:
+            self.hooks.attach(hook, self._collection.programs[hook], names[hook], indexes[hook])
+            for device in self.hooks.attached(hook) - {names[hook]}:
+                self.hooks.detach(hook, device)
 
     def prepare_pod_device(self, device: str, ifindex: int) -> None:
         """Close the device to all that the program on it does not decide: a filter, and forwarding off."""
         sysctl.prepare_pod_host_side(device)
-        links.add_clsact_filter(ifindex, self._closed.programs["closed"].fd, "closed")
+        self.hooks.close_device(ifindex, self._closed.programs["closed"])
 
     def attach_pod(self, device: str, ifindex: int) -> None:
         """Attach, or swap, the program of a pod. Idempotent."""
         if self.pods.get(device) != ifindex:
-            self._attach("pod", device, ifindex, "ingress")
+            self.hooks.attach("pod", self._collection.programs["pod"], device, ifindex)
             self.pods[device] = ifindex
 
     def open_pod_device(self, ifindex: int) -> None:
         links.set_up(ifindex)
 
     def detach_pod(self, device: str) -> None:
-        """Remove a pod's link; one that is gone is no error. What then comes from the device meets the filter."""
+        """Remove a pod's program; one that is gone is no error. What then comes from the device meets the filter."""
         self.pods.pop(device, None)
-        with self._lock:
-            _detach(self._pin("pod", device))
+        self.hooks.detach("pod", device)
 
-    def pinned_pods(self) -> set[str]:
-        """Return the devices that have a pinned link."""
-        return {pin.name.removeprefix("pod-") for pin in self._links.glob("pod-*")}
+    def attached_pods(self) -> set[str]:
+        """Return the devices that have a pod's program."""
+        return self.hooks.attached("pod")
 
     def pod_faults(self, device: str, ifindex: int) -> list[str]:
         """Tell what is wrong with the programs on a pod's device; empty: nothing."""
@@ -148,13 +142,6 @@ class Datapath:
         self._collection.close()
         self._closed.close()
 
-    def _pin(self, hook: str, device: str) -> Path:
-        return self._links / f"{hook}-{device}"
-
-    def _attach(self, hook: str, device: str, ifindex: int, direction: Direction) -> None:
-        with self._lock:
-            attach_tcx(self._collection.programs[hook], ifindex, direction, self._pin(hook, device)).close()
-
 
 def load(settings: Settings, folder: Path) -> Datapath:
     """Load the objects, with the maps pinned below `folder` reused.
@@ -173,7 +160,7 @@ def load(settings: Settings, folder: Path) -> Datapath:
     except BaseException:
         closed.close()
         raise
-    datapath = Datapath(collection, closed, folder)
+    datapath = Datapath(collection, closed, hooks.Hooks(hooks.choose(settings.attach), folder / "links"))
     if datapath.epochs.is_fresh():
         datapath.flush_conntrack()
         datapath.epochs.bump_all()
@@ -214,9 +201,3 @@ def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:
 def tick_rate() -> int:
     """Return the kernel's HZ: the coarse clock moves by one tick."""
     return round(1 / time.clock_getres(CLOCK_MONOTONIC_COARSE))
-
-
-def _detach(pin: Path) -> None:
-    if pin.exists():
-        with Link.open_pinned(pin) as link:
-            link.detach()

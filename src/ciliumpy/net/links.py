@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links of the calling thread's namespace: veth pairs, vxlan, bridges, and the filter that closes a device."""
+"""Links of the calling thread's namespace: veth pairs, vxlan, bridges."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _IFF_UP = 0x1
 _IFF_NOARP = 0x80
-_CLSACT_INGRESS = 0xFFFF_FFF2  # TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
-_FILTER_PRIORITY = 1
 
 
 class Link(NamedTuple):
@@ -215,40 +213,3 @@ def ensure_bridge(name: str, mtu: int) -> int:
 def set_master(which: str | int, bridge: str | int) -> None:
     with conversation(f"cannot put {which} on the bridge {bridge}") as route:
         route.link("set", index=_index(which), master=_index(bridge))
-
-
-def add_clsact_filter(ifindex: int, program_fd: int, name: str) -> None:
-    """Put a BPF program (direct action) on the device's clsact ingress, in the place of an earlier one.
-
-    It is reached only where no tcx program has decided: the last door of a pod's host side.
-    """
-    with conversation(f"cannot add the filter {name} to device {ifindex}") as route:
-        try:
-            route.tc("add", "clsact", ifindex)
-        except Exception as error:
-            if getattr(error, "code", 0) != errno.EEXIST:
-                raise
-        route.tc(
-            "replace-filter",
-            "bpf",
-            ifindex,
-            handle=1,
-            fd=program_fd,
-            name=name,
-            parent=_CLSACT_INGRESS,
-            prio=_FILTER_PRIORITY,
-            classid=1,
-            direct_action=True,
-        )
-
-
-def clsact_filters(ifindex: int) -> list[str]:
-    """Return the names of the BPF programs on the device's clsact ingress."""
-    with conversation(f"cannot list the filters of device {ifindex}") as route:
-        found = []
-        for message in route.get_filters(index=ifindex, parent=_CLSACT_INGRESS):
-            options = attribute(message, "TCA_OPTIONS")
-            name = attribute(options, "TCA_BPF_NAME") if options is not None else None
-            if name:
-                found.append(str(name))
-        return found

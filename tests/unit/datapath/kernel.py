@@ -161,5 +161,5 @@ class Doors:
         self.pinned.discard(device)
         self.log.append(("detach", device))
 
-    def pinned_pods(self) -> set[str]:
+    def attached_pods(self) -> set[str]:
         return set(self.pinned)
