@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -139,6 +140,36 @@ def test_drop_events_are_limited_and_the_rest_is_counted(make_node: Callable[...
     assert told + held_back == 200
     assert node.metric(133, INGRESS) == 200
     assert node.pod(two, tcp(two.ip[4], one.ip[4], 1, 2, SYN)).types == [FLOW]  # flows are not limited
+
+
+@pytest.mark.usefixtures("one_cpu")
+@pytest.mark.parametrize(("rate", "burst", "ring_has_room"), [(1000, 50, True), (30_000, 4000, False), (0, 1, False)])
+def test_a_storm_of_drops_is_told_to_the_limit_and_counted_to_the_last(
+    make_node: Callable[..., Node], rate: int, burst: int, ring_has_room: bool
+) -> None:
+    """Whatever the bucket, the ring and the clock do, nothing is uncounted."""
+    node = make_node(cfg_event_rate=rate, cfg_event_burst=burst)
+    one, two, _ = node.pods
+    node.policy(two, INGRESS)
+    frame = node.framed(udp(one.ip[4], two.ip[4], 4000, 53), one.host_mac, one.mac)
+    ctx = bytearray(192)
+    ctx[36:44] = u32(one.ifindex) * 2
+    rounds, each, told = 50, 200, 0
+    began = time.monotonic()
+    for number in range(rounds):
+        node.object.programs["pod"].test_run(frame, ctx=bytes(ctx), repeat=each)
+        if ring_has_room or number % 10 == 9:
+            told += len(node.rings.consume())
+    took_s = time.monotonic() - began
+
+    state = node.maps["cp_evstate_v1"].lookup(u32(0))
+    held_back, lost = (int(state[field].sum()) for field in ("held_back", "lost"))
+    assert told + held_back + lost == rounds * each == node.metric(133, INGRESS)
+    assert (lost == 0) == ring_has_room
+    if rate:
+        assert min(burst, rounds * each) <= told + lost <= rate * took_s + burst
+    else:
+        assert held_back == 0
 
 
 @pytest.mark.usefixtures("one_cpu")

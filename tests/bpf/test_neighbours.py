@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bpf import packets
-from tests.bpf.node import OK, REDIRECT, ROUTER, SHOT, Node
+from tests.bpf.node import NEXT, REDIRECT, ROUTER, SHOT, Node
 from tests.bpf.packets import Read
 
 pytestmark = pytest.mark.root
@@ -89,5 +89,5 @@ def test_the_nodes_own_neighbours_are_left_alone(node: Node) -> None:
     frame = packets.neighbour_solicitation("02:00:00:00:00:fe", "fd00:9::2", "fd00:9::1")
     arp = packets.arp_request("02:00:00:00:00:fe", "192.168.9.2", "192.168.9.1")
 
-    assert node.run("netdev", frame, node.devices["eth0"]).verdict == OK
-    assert node.run("netdev", arp, node.devices["eth0"]).verdict == OK
+    assert node.run("netdev", frame, node.devices["eth0"]).verdict == NEXT
+    assert node.run("netdev", arp, node.devices["eth0"]).verdict == NEXT

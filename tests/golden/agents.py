@@ -146,7 +146,7 @@ def status(node: str) -> dict[str, Any]:
             "ipv4": {"cidr": f"10.244.{number}.0/24", "allocated": 4, "total": 254},
             "ipv6": {"cidr": f"fd00:10:244:{number}::/64", "allocated": 4, "total": 65534},
         },
-        "datapath": {"device": "eth0", "tunnel": "vxlan", "attach": "tcx", "programs": 5, "epoch": 12},
+        "datapath": {"device": "eth0", "tunnel": "vxlan", "attach": "tcx", "programs": 5, "epoch": 12, "foreign": []},
         "endpoints": {"total": 2, "ready": 2, "notReady": 0},
         "policy": {"revision": 3, "policies": 1, "sets": 2, "classes": 4, "bits": 2, "bitsTotal": 1024},
         "identities": 8,

@@ -82,6 +82,7 @@ def one(agent: Item, *, verbose: bool) -> str:
         ("IPAM", ipam(agent["ipam"])),
         ("Routing", f"Network: Tunnel [{datapath['tunnel']}]   Host: BPF   [{datapath['device']}]"),
         ("Attach Mode", f"{datapath['attach'].upper()}   ({datapath['programs']} programs)"),
+        *([("Foreign Programs", company(datapath["foreign"]))] if datapath["foreign"] else []),
         ("Endpoints", f"{endpoints['ready']}/{endpoints['total']} ready"),
         (
             "Policy",
@@ -105,6 +106,15 @@ def uptime(agent: Item) -> str:
 def monitor(said: Item) -> str:
     shared = f"{said['rings']}x{format_bytes(said['ringBytes']).replace(' ', '')}"
     return f"Listening for events on {said['cpus']} CPUs with {shared} of shared memory"
+
+
+def company(foreign: Iterable[Item]) -> list[str]:
+    """Return a line for each program of others on our hooks, in the order in which packets meet them."""
+    return [
+        f"{one['position']} ours on {one['device']} {one['direction']}: {one['kind']} "
+        + (f"filter {one['name']}, pref {one['id']}" if one["kind"] == "clsact" else f"{one['name']}, id {one['id']}")
+        for one in foreign
+    ]
 
 
 def ipam(said: Item) -> list[str]:

@@ -97,6 +97,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start_reporting("own-node", nodes.publish)
         jobs.start_reporting("published-endpoints", publish.run)
         await asyncio.to_thread(datapath.attach_node, own.devices)
+        jobs.start_reporting("programs", datapath.watch.run)
         jobs.start("settle", settle.run, restart="on-error")
         jobs.start("garbage", lambda: garbage.run(settle.done.wait))
         await servers.start(jobs)

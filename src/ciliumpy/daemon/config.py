@@ -85,6 +85,15 @@ class PolicyConfig(Part, frozen=True):
 class HubbleConfig(Part, frozen=True):
     flows: Annotated[Positive, about("How many flows the history keeps.", unit="flows")] = 65536
     ring_bytes: Annotated[Positive, about("Size of each CPU's event ring; a power of two.", unit="bytes")] = 1 << 20
+    # A ring of 1 MiB holds 8,192 records and is read 20 to 50 times a second: a flood of drops leaves room for others.
+    drop_events_per_second: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=10_000_000),
+        about("How many drops each CPU tells of; the rest is counted. 0: all are told.", unit="events/s"),
+    ] = 10_000
+    drop_event_burst: Annotated[
+        int, msgspec.Meta(ge=1, le=1 << 24), about("How many of them may come at once.", unit="events")
+    ] = 2048
 
 
 class ConntrackConfig(Part, frozen=True):

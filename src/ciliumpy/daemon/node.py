@@ -67,6 +67,7 @@ def settings(config: AgentConfig, own: Own) -> loader.Settings:
         timeouts=loader.Timeouts(
             conntrack.timeout_tcp_syn, conntrack.timeout_tcp, conntrack.timeout_any, conntrack.timeout_tcp_fin
         ),
+        drop_limit=loader.DropLimit(config.hubble.drop_events_per_second, config.hubble.drop_event_burst),
         map_sizes=config.map_sizes(),
         ring_bytes=config.hubble.ring_bytes,
         attach=config.network.attach,

@@ -84,6 +84,7 @@ class Status:
                 "attach": parts.datapath.hooks.kind,
                 "programs": parts.datapath.attached,
                 "epoch": parts.datapath.epochs.value(),
+                "foreign": [one._asdict() for one in parts.datapath.watch.foreign],
             },
             "endpoints": self._endpoints(),
             "policy": {
@@ -129,6 +130,10 @@ class Status:
         path = self._parts.loaded.value.store.path
         if self._parts.reflector.state.state == "ok" and not os.access(path, os.W_OK):
             yield _error("", "cannot be written: what this node allocates from now on, nobody else learns", path)
+        for one in self._parts.datapath.watch.foreign:
+            if one.hook == "pod" and one.position == "before":
+                what = f"{one.kind} program {one.name or one.id}"
+                yield _problem("warning", one.device, f"{what} runs before ours: what it accepts, no policy judges")
         for row in db.table(PROBLEMS).all():
             yield {
                 "severity": row.severity,
@@ -152,4 +157,8 @@ class Status:
 
 
 def _error(what: str, message: str, origin: str = "") -> Object:
-    return {"severity": "error", "origin": origin, "object": what, "line": 0, "field": "", "message": message}
+    return _problem("error", what, message, origin)
+
+
+def _problem(severity: str, what: str, message: str, origin: str = "") -> Object:
+    return {"severity": severity, "origin": origin, "object": what, "line": 0, "field": "", "message": message}

@@ -37,7 +37,7 @@ class Hooks:
 
     def attach(self, hook: str, program: Program, device: str, ifindex: int) -> None:
         """Attach, or swap what is attached."""
-        direction, name = DIRECTIONS[hook], _name(hook)
+        direction, name = DIRECTIONS[hook], program_name(hook)
         with self._lock:
             if self.kind == "clsact":
                 filters.put(ifindex, direction, program.fd, name)
@@ -53,7 +53,7 @@ class Hooks:
         with self._lock:
             self._unlink(hook, device)
             if self.kind == "clsact" and (link := links.link(device)) is not None:
-                filters.remove(link.ifindex, DIRECTIONS[hook], _name(hook))
+                filters.remove(link.ifindex, DIRECTIONS[hook], program_name(hook))
 
     def attached(self, hook: str) -> set[str]:
         """Return the devices that have our program."""
@@ -61,13 +61,13 @@ class Hooks:
         if self.kind == "clsact":
             on = filters.everywhere(DIRECTIONS[hook])
             names = {link.ifindex: link.name for link in links.links()}
-            found |= {names[at] for at, all_ in on.items() if at in names and _named(all_, _name(hook))}
+            found |= {names[at] for at, all_ in on.items() if at in names and _named(all_, program_name(hook))}
         return found
 
     def close_device(self, ifindex: int, program: Program) -> None:
         """Put the program that drops everything behind all others, for when ours is gone."""
         present = filters.put(ifindex, "ingress", program.fd, CLOSED, last=True)
-        if self.kind == "tcx" and _named(present, _name("pod")):
+        if self.kind == "tcx" and _named(present, program_name("pod")):
             self._filtered.add(ifindex)
 
     def _pin(self, hook: str, device: str) -> Path:
@@ -87,7 +87,8 @@ def choose(wanted: Literal["auto", "tcx", "clsact"]) -> Kind:
     return wanted
 
 
-def _name(hook: str) -> str:
+def program_name(hook: str) -> str:
+    """Return the name of the filter of one of our programs."""
     return f"{filters.PREFIX}{hook}"
 
 

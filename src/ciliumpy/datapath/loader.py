@@ -7,6 +7,7 @@ both, keeps what the maps hold and swaps each program by one atomic update.
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from ciliumpy.bpf import programs
 from ciliumpy.bpf.names import CONNTRACK_MAPS
 from ciliumpy.datapath import encode, hooks
+from ciliumpy.datapath.company import Hook, Watch
 from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE, Devices
 from ciliumpy.datapath.epochs import Epochs
 from ciliumpy.kit.errors import CiliumpyError
@@ -24,13 +26,12 @@ if TYPE_CHECKING:
 
     from ciliumpy.bpf.maps import Map
 
+_log = logging.getLogger(__name__)
+
 OBJECTS = Path(programs.__file__).parent / "objects"
 REPORT_SECONDS = 5  # a living flow is told of so often, as in Cilium's monitor aggregation
 FRAGMENT_SECONDS = 30  # as long as a receiver waits for the rest of a datagram
 CLOCK_MONOTONIC_COARSE = 6
-# A ring of 1 MiB holds 8,192 records and is read 20 to 50 times a second: a flood of drops leaves room for others.
-DROP_EVENTS_PER_SECOND = 10000  # of one CPU; what is more is counted, not told
-DROP_EVENT_BURST = 2048
 TICK_SHIFT = 8  # conntrack counts in jiffies >> 8
 NODE_HOOKS = ("host", "overlay", "netdev")
 
@@ -44,6 +45,13 @@ class Timeouts(NamedTuple):
     tcp_fin: int
 
 
+class DropLimit(NamedTuple):
+    """How many drops each CPU tells of; what is more is counted. `per_second` 0: all of them."""
+
+    per_second: int
+    burst: int
+
+
 class Settings(NamedTuple):
     """What the programs are told as constants."""
 
@@ -53,6 +61,7 @@ class Settings(NamedTuple):
     ipv4: bool
     ipv6: bool
     timeouts: Timeouts
+    drop_limit: DropLimit
     map_sizes: Mapping[str, int]
     ring_bytes: int = programs.RING_BYTES
     attach: Literal["auto", "tcx", "clsact"] = "auto"
@@ -69,6 +78,8 @@ class Datapath:
         self.event_dtype = collection.btf.dtype("event")
         self.epochs = Epochs(collection.maps)
         self.pods: dict[str, int] = {}  # device -> ifindex, of the pods whose program is attached
+        self._own: dict[str, tuple[str, int]] = {}  # hook -> device, ifindex, of the node's own
+        self.watch = Watch(on.kind, self._on_devices, self._put_back)
 
     def attach_node(self, devices: Devices) -> None:
         """Attach, or swap, the programs of the node's own devices."""
@@ -76,6 +87,7 @@ class Datapath:
         indexes = {"host": devices.host, "overlay": devices.overlay, "netdev": devices.underlay.ifindex}
         for hook in NODE_HOOKS:
             self.hooks.attach(hook, self._collection.programs[hook], names[hook], indexes[hook])
+            self._own[hook] = names[hook], indexes[hook]
             for device in self.hooks.attached(hook) - {names[hook]}:
                 self.hooks.detach(hook, device)
 
@@ -142,6 +154,25 @@ class Datapath:
         self._collection.close()
         self._closed.close()
 
+    def _on_devices(self) -> list[Hook]:
+        numbers = {hook: program.id for hook, program in self._collection.programs.items()}
+        own = [Hook(hook, device, ifindex, numbers[hook]) for hook, (device, ifindex) in self._own.items()]
+        return own + [Hook("pod", device, ifindex, numbers["pod"]) for device, ifindex in sorted(self.pods.items())]
+
+    def _put_back(self, at: Hook) -> bool:
+        """Attach again what somebody has taken away; False if there is nothing to attach it to."""
+        if at.hook == "pod" and self.pods.get(at.device) != at.ifindex:
+            return False
+        try:
+            if at.hook == "pod":
+                self.hooks.close_device(at.ifindex, self._closed.programs["closed"])
+            self.hooks.attach(at.hook, self._collection.programs[at.hook], at.device, at.ifindex)
+        except CiliumpyError as error:
+            _log.debug("%s of %s cannot be put back: %s", at.hook, at.device, error.message)
+            return False
+        _log.warning("program %s of %s was gone, and is back", at.hook, at.device)
+        return True
+
 
 def load(settings: Settings, folder: Path) -> Datapath:
     """Load the objects, with the maps pinned below `folder` reused.
@@ -189,8 +220,8 @@ def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:
         "cfg_ct_timeout_tcp": ticks(times.tcp),
         "cfg_ct_timeout_any": ticks(times.other),
         "cfg_ct_timeout_fin": ticks(times.tcp_fin),
-        "cfg_event_rate": DROP_EVENTS_PER_SECOND,
-        "cfg_event_burst": DROP_EVENT_BURST,
+        "cfg_event_rate": settings.drop_limit.per_second,
+        "cfg_event_burst": settings.drop_limit.burst,
         "cfg_fragment_timeout": ticks(FRAGMENT_SECONDS),
         "cfg_report_interval": ticks(REPORT_SECONDS),
         "cfg_ipv4": int(settings.ipv4),

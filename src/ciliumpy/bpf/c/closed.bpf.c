@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The second lock of a pod's link: a clsact filter that is reached only when the tcx link before it is gone. */
+/* The second lock of a pod's link: a clsact filter that is reached only when the program before it is gone. */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 

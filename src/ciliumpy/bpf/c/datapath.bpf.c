@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The programs. Each takes a packet at its hook, parses it, tries to replay the flow's decision and else decides anew
- * (slow.h). None ever gives TC_ACT_UNSPEC: that would hand the packet to whoever is next on the hook.
+ * (slow.h). On our own devices a verdict is final: none gives TC_ACT_UNSPEC, which would hand the packet to whoever is
+ * next on the hook. A native device is not ours alone: what is for the stack there goes on to them.
  */
 #include <linux/bpf.h>
 
@@ -153,8 +154,7 @@ static __always_inline int netdev_packet(struct __sk_buff *skb, struct packet *p
 	return forward(skb, p, family);
 }
 
-SEC("tc")
-int netdev(struct __sk_buff *skb)
+static __always_inline int netdev_frame(struct __sk_buff *skb)
 {
 	struct packet *p = start(skb, HOOK_NETDEV);
 
@@ -167,6 +167,14 @@ int netdev(struct __sk_buff *skb)
 	if (skb->protocol == bpf_htons(ETH_P_IPV6) && cfg_ipv6)
 		return netdev_packet(skb, p, IPV6);
 	return TC_ACT_OK;
+}
+
+SEC("tc")
+int netdev(struct __sk_buff *skb)
+{
+	int verdict = netdev_frame(skb);
+
+	return verdict == TC_ACT_OK ? TC_ACT_UNSPEC : verdict;
 }
 
 /* The kernel's clock for user space, by a test run: cb[0,1] jiffies64 low and high, cb[2,3] ktime; gives conntrack's now. */

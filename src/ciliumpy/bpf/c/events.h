@@ -67,15 +67,20 @@ static __always_inline void sum_flow(struct event *e, __u32 index, __u32 flow)
 	e->bytes[1] = sum.total.bytes[1];
 }
 
-/* Takes one drop event's worth of credit from this CPU's bucket. */
+/*
+ * Takes one drop event's worth of credit from this CPU's bucket. A price is rounded up: never more than the rate. A
+ * packet that interrupted another's has a later time than that one, which then gains nothing.
+ */
 static __always_inline bool may_report_drop(struct event_state *state, __u64 now)
 {
 	__u64 price, full, credit;
 
 	if (!cfg_event_rate)
 		return true;
-	price = 1000000000ULL / cfg_event_rate;
+	price = (1000000000ULL + cfg_event_rate - 1) / cfg_event_rate;
 	full = price * cfg_event_burst;
+	if (now < state->bucket_time)
+		now = state->bucket_time;
 	credit = state->bucket_credit + (now - state->bucket_time);
 	if (credit > full)
 		credit = full;
@@ -111,14 +116,14 @@ __attribute__((noinline)) int event_send(const struct packet *p, __u32 type, __u
 	if (!p || !state)
 		return 0;
 	if (type == EVENT_DROP && !may_report_drop(state, now)) {
-		state->held_back++;
+		__sync_fetch_and_add(&state->held_back, 1);
 		return 0;
 	}
 	seq = __sync_fetch_and_add(&state->seq, 1);
 	ring = bpf_map_lookup_elem(&cp_events_v1, &ring_index);
 	e = ring ? bpf_ringbuf_reserve(ring, sizeof(*e), 0) : NULL;
 	if (!e) {
-		state->lost++;
+		__sync_fetch_and_add(&state->lost, 1);
 		return 0;
 	}
 	__builtin_memset(e, 0, sizeof(*e));
