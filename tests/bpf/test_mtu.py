@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bpf.node import FAR, FAR_NODE, OWN_NODE, REDIRECT, ROUTER, SHOT, TUNNEL, WORLD, Node, Result, u32
+from tests.bpf.node import FAR, FAR_NODE, NEXT, OWN_NODE, REDIRECT, ROUTER, SHOT, TUNNEL, WORLD, Node, Result, u32
 from tests.bpf.packets import ACK, PSH, SYN, echo, fragment, icmp, tcp, udp, unreachable
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_a_router_that_tells_the_node_is_heard(node: Node, version: int) -> None
     outer = udp(OWN_NODE[version], FAR_NODE[version], 5555, 8472, bytes(1400))
     for mtu, heard in ((1400, 1330), (1450, 1330), (900, 830), (10, 482)):
         result = node.netdev(too_big(WORLD[version], OWN_NODE[version], mtu, outer))
-        assert (result.verdict, lowest(node)) == (0, heard)
+        assert (result.verdict, lowest(node)) == (NEXT, heard)
         assert not len(result.events)
 
 

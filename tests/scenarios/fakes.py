@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ciliumpy.daemon.status import Parts
+from ciliumpy.datapath.company import Watch
 from ciliumpy.datapath.devices import Devices
 from ciliumpy.datapath.epochs import Epochs
 from ciliumpy.state.jobs import JobGroup
@@ -41,6 +42,7 @@ class Datapath(Doors):
         self.epochs = Epochs(kernel.maps)
         self.epochs.bump_all()
         self.pods: dict[str, int] = {}
+        self.watch = Watch("tcx", list, lambda _: False)
 
     def attach_node(self, devices: Devices) -> None:
         self.log.append(("attach", devices.underlay.name))
