@@ -61,7 +61,7 @@ BROKEN = {
     "has the MAC address": in_pod(lambda: links.set_mac("eth0", "02:00:00:00:00:01")),
     "is down": on_node(lambda name: links.set_up(name, up=False)),
     "is gone or another device": on_node(links.delete),
-    "cannot open link": detach,
+    "program pod is not on": detach,
     "cp_local_v1 has another row": forget_address,
     "has lost the filter": drop_filter,
 }
@@ -77,10 +77,15 @@ def test_check_finds_what_is_broken(node: AgentNode, net: Network) -> None:
     for what, each in pods.items():
         net.add(each)
         net.check(each)
-        BROKEN[what](node, each)
-        with pytest.raises(PluginError, match=what) as found:
-            net.check(each)
-        assert found.value.code == 101
+        for _ in range(10):  # programs that are gone are put back every few seconds: it may have been just then
+            BROKEN[what](node, each)
+            try:
+                net.check(each)
+            except PluginError as error:
+                found = error
+                break
+        assert what in str(found)
+        assert found.code == 101
     for each in pods.values():
         net.delete(each)
     assert node.get("/v1/endpoints")["items"] == []

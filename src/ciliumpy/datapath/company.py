@@ -48,9 +48,9 @@ class Hook(NamedTuple):
 
 
 class Look(NamedTuple):
-    """`present`: our program is there; and, on a pod's device, so is the filter behind it that drops everything."""
+    """`faults`: our program is not there; or, on a pod's device, not the filter behind it that drops everything."""
 
-    present: bool
+    faults: tuple[str, ...]
     foreign: tuple[Foreign, ...]
 
 
@@ -69,7 +69,9 @@ def look(kind: Kind, at: Hook) -> Look:
         place = names.index(ours) if ours in names else len(found)
         in_place, before, after = ours in names, links, []
         front, back = found[:place], found[place + 1 :]
-    closed = at.hook != "pod" or CLOSED in names
+    faults = [] if in_place else [f"program {at.hook} is not on {at.device}"]
+    if at.hook == "pod" and CLOSED not in names:
+        faults.append(f"{at.device} has lost the filter that closes it")
 
     def tcx(numbers: Sequence[int], position: str) -> Iterable[Foreign]:
         return (Foreign(at.hook, at.device, direction, position, "tcx", one, _name(one)) for one in numbers)
@@ -82,7 +84,7 @@ def look(kind: Kind, at: Hook) -> Look:
         )
 
     foreign = (*tcx(before, "before"), *clsact(front, "before"), *tcx(after, "after"), *clsact(back, "after"))
-    return Look(in_place and closed, tuple(dict.fromkeys(foreign)))
+    return Look(tuple(faults), tuple(dict.fromkeys(foreign)))
 
 
 def _name(program: int) -> str:
@@ -123,7 +125,7 @@ class Watch:
 
     def visit(self, at: Hook) -> None:
         seen = look(self._kind, at)
-        if not seen.present and self._repair(at):
+        if seen.faults and self._repair(at):
             self.repairs += 1
             seen = look(self._kind, at)
         self._found[at.hook, at.device] = seen.foreign

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from ciliumpy.bpf import programs
 from ciliumpy.bpf.names import CONNTRACK_MAPS
 from ciliumpy.datapath import encode, hooks
-from ciliumpy.datapath.company import Hook, Watch
+from ciliumpy.datapath.company import Hook, Watch, look
 from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE, Devices
 from ciliumpy.datapath.epochs import Epochs
 from ciliumpy.kit.errors import CiliumpyError
@@ -116,18 +116,7 @@ class Datapath:
 
     def pod_faults(self, device: str, ifindex: int) -> list[str]:
         """Tell what is wrong with the programs on a pod's device; empty: nothing."""
-        found = []
-        pin = self._pin("pod", device)
-        try:
-            with Link.open_pinned(pin) as link:
-                info = link.info
-            if (info.ifindex, info.program_id) != (ifindex, self._collection.programs["pod"].id):
-                found.append(f"the link {pin} has another device or program")
-        except CiliumpyError as error:
-            found.append(error.message)
-        if "closed" not in links.clsact_filters(ifindex):
-            found.append(f"{device} has lost the filter that closes it")
-        return found
+        return list(look(self.hooks.kind, Hook("pod", device, ifindex, self._collection.programs["pod"].id)).faults)
 
     @property
     def attached(self) -> int:
