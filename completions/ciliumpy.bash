@@ -39,7 +39,7 @@ _ciliumpy() {
 _ciliumpy_words() {
     case "$1" in
         "")
-            echo "status observe monitor endpoint identity policy ip node bpf preflight lab statedb config completion version" ;;
+            echo "status observe monitor endpoint identity policy ip node bpf preflight lab connectivity statedb config completion version" ;;
         "endpoint" |\
             "identity" |\
             "policy" |\
@@ -65,6 +65,8 @@ _ciliumpy_words() {
             echo "demo up status apply delete exec run logs start stop down" ;;
         "lab logs")
             echo "NODE [NAMESPACE/]POD" ;;
+        "connectivity")
+            echo "test" ;;
         "statedb")
             echo "tables dump" ;;
         "config")
@@ -92,6 +94,7 @@ _ciliumpy_flags() {
             "bpf policy" |\
             "lab" |\
             "lab demo" |\
+            "connectivity" |\
             "statedb" |\
             "config" |\
             "completion")
@@ -161,6 +164,8 @@ _ciliumpy_flags() {
             "lab stop" |\
             "lab down")
             echo "--lab --help -h" ;;
+        "connectivity test")
+            echo "--test --list --fail-fast --junit-file --timeout --request-timeout --concurrency --verbose -v --output -o --lab --help -h" ;;
         "config list")
             echo "--changed --lab --node --output -o --help -h" ;;
     esac
@@ -327,6 +332,11 @@ _ciliumpy_value() {
             "lab start:--lab" |\
             "lab stop:--lab" |\
             "lab down:--lab" |\
+            "connectivity test:--test" |\
+            "connectivity test:--timeout" |\
+            "connectivity test:--request-timeout" |\
+            "connectivity test:--concurrency" |\
+            "connectivity test:--lab" |\
             "statedb tables:--lab" |\
             "statedb tables:--node" |\
             "statedb dump:--lab" |\
@@ -421,7 +431,8 @@ _ciliumpy_value() {
             "lab apply:--file" |\
             "lab apply:-f" |\
             "lab delete:--file" |\
-            "lab delete:-f")
+            "lab delete:-f" |\
+            "connectivity test:--junit-file")
             echo "file" ;;
         "observe:--verdict")
             echo "FORWARDED DROPPED AUDIT REDIRECTED ERROR" ;;
@@ -443,6 +454,9 @@ _ciliumpy_value() {
             echo "auto always never" ;;
         "lab run:--restart")
             echo "Always OnFailure Never" ;;
+        "connectivity test:--output" |\
+            "connectivity test:-o")
+            echo "text json" ;;
     esac
 }
 

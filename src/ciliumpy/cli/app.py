@@ -109,6 +109,10 @@ LAB = {
     "down": Verb("ciliumpy.cli.lab.down", "Stop the lab and remove everything it made."),
 }
 
+CONNECTIVITY = {
+    "test": Verb("ciliumpy.cli.connectivity", "Try what policies allow and deny, with real clients in pods."),
+}
+
 ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
     "Look": {
         "status": Verb("ciliumpy.cli.status", "Show how the agents are."),
@@ -151,7 +155,10 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
         "bpf": Group("Read the pinned BPF maps directly (root).", BPF),
         "preflight": Verb("ciliumpy.cli.preflight", "Check what this machine has against what is needed."),
     },
-    "Lab": {"lab": Group("A cluster on this machine: nodes and pods in namespaces (root).", LAB)},
+    "Lab": {
+        "lab": Group("A cluster on this machine: nodes and pods in namespaces (root).", LAB),
+        "connectivity": Group("Does the network do what policies say?", CONNECTIVITY),
+    },
     "Tool": {
         "statedb": Group(
             "The agent's tables as they are.",

@@ -20,6 +20,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: it wou
 
 import grpc
 
+from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.proto import observer_pb2
 
 if TYPE_CHECKING:
@@ -59,14 +60,52 @@ def get_flows(
     return iter(deque(merged, maxlen=request.number))
 
 
+class Feed:
+    """The responses of one server, until it ends, breaks off (CiliumpyError) or is closed by another thread."""
+
+    def __init__(self, server: Server, request: observer_pb2.GetFlowsRequest) -> None:
+        self.name = server.name
+        self._server = server
+        self._request = request
+        self._channel = grpc.insecure_channel(f"unix:{server.socket_path}")
+        self._call: Any = None
+        self._closed = False
+
+    def __iter__(self) -> Iterator[Response]:
+        try:
+            _probe(self._server)
+            self._call = self._channel.unary_stream(
+                GET_FLOWS,
+                request_serializer=observer_pb2.GetFlowsRequest.SerializeToString,
+                response_deserializer=Response.FromString,
+            )(self._request)
+            if not self._closed:
+                yield from self._call
+        except OSError as error:
+            raise CiliumpyError(_explain(error, self._server)) from error
+        except grpc.RpcError as error:
+            if not self._closed:
+                raise CiliumpyError(error.details() or str(error.code())) from error
+
+    def close(self) -> None:
+        self._closed = True
+        if self._call is not None:
+            self._call.cancel()
+        self._channel.close()
+
+
+def _probe(server: Server) -> None:
+    """Raise OSError where nobody listens: gRPC would go on trying for seconds."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(DIAL_S)
+        probe.connect(server.socket_path)
+
+
 def _stream(
     server: Server, request: observer_pb2.GetFlowsRequest, failed: Callable[[str, str], None]
 ) -> Iterator[Response]:
     try:
-        # gRPC would go on trying for seconds where nobody listens.
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(DIAL_S)
-            probe.connect(server.socket_path)
+        _probe(server)
     except OSError as error:
         failed(server.name, _explain(error, server))
         return

@@ -94,6 +94,7 @@ class Status:
                 "classes": counts.classes,
                 "bits": counts.bits,
                 "bitsTotal": counts.bits_total,
+                "pending": counts.pending,
             },
             "identities": len(parts.db.table(IDENTITIES)),
             "hubble": {

@@ -69,6 +69,7 @@ class Counts(msgspec.Struct, frozen=True):
     classes: int
     bits: int
     bits_total: int
+    pending: int  # what is not yet in force of the tables as they are: 0 when the kernel has it all
 
 
 class Controller:
@@ -114,6 +115,7 @@ class Controller:
         self._clearing: dict[int, None] = {}  # vectors whose write frees bits
         self._cleared: list[Selector] = []
         self._slice_began_ns = 0
+        self._compiling = False  # what was taken from the tables is not all in `_pending` yet
 
     async def run(self, job: Job) -> None:
         await self._ready.wait()
@@ -145,10 +147,12 @@ class Controller:
     async def round(self) -> None:
         """Carry over everything that has changed since the last one."""
         self._slice_began_ns = self._db.clock.monotonic_ns()
+        self._compiling = True
         await self._follow_identities()
         self._follow_endpoints()
         await self._follow_policies()
         await self._compile()
+        self._compiling = False
         self._settle()
         self._retire()
         await self._free_bits()
@@ -163,6 +167,10 @@ class Controller:
             classes=sum(len(row.classes) for row in sets),
             bits=len(self._bits),
             bits_total=self._size,
+            pending=len(self._pending)
+            + len(self._dirty)
+            + self._compiling
+            + sum(o.pending for o in (self._policies, self._identities, self._endpoints)),
         )
 
     # What came in.

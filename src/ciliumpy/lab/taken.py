@@ -61,7 +61,7 @@ class Policies:
             for key, what in wanted.items():
                 row, before = now.get(key), self._before[node].get(key)
                 if what == "deleted":
-                    taken = row is None
+                    taken = row is None and not _is_behind(client)
                 elif row is None or row.state == "pending":
                     taken = False
                 else:
@@ -71,6 +71,11 @@ class Policies:
                 if not taken:
                     late.append(f"{'/'.join(filter(None, key))} on node {node}")
         return late
+
+
+def _is_behind(client: AdminClient) -> bool:
+    """Whether the agent has yet to carry into the kernel what its tables say: a deleted policy has no row to tell."""
+    return bool(client.get("/v1/status")["policy"].get("pending"))
 
 
 def _rows(client: AdminClient) -> dict[tuple[str, ...], _Row]:

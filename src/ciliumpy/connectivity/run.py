@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries out tests on a stage, one after the other; the actions of a step at once."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from ciliumpy.connectivity import evidence
+from ciliumpy.connectivity.plan import IPV4, IPV6, Apply, Check, Quiet, Remove
+from ciliumpy.connectivity.result import Failure, Outcome, Result
+from ciliumpy.kit.errors import CiliumpyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ciliumpy.connectivity.cluster import Cluster
+    from ciliumpy.connectivity.plan import Action, Cast, Document, Scenario, Step
+    from ciliumpy.connectivity.progress import Progress
+    from ciliumpy.connectivity.select import Chosen
+    from ciliumpy.connectivity.stage import Played, Stage
+
+_EXPLAINED = 3  # failures of a run for which evidence is collected: it takes seconds
+
+
+class BrokenOffError(Exception):
+    """The run cannot go on; the text says why."""
+
+
+class Settings(NamedTuple):
+    concurrency: int = 16
+    timeout_s: float = 300.0
+    fail_fast: bool = False
+
+
+class Runner:
+    """One run. Actors, namespaces and flows are the stage's; policies are put and taken away here."""
+
+    def __init__(self, cluster: Cluster, stage: Stage, cast: Cast, settings: Settings, progress: Progress) -> None:
+        self.cluster = cluster
+        self.stage = stage
+        self.cast = cast
+        self.settings = settings
+        self.progress = progress
+        self._deadline = time.monotonic() + settings.timeout_s
+        self.explained = 0
+        self.pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="action")
+
+    def run(self, chosen: Sequence[Chosen]) -> Outcome:
+        """Run what was chosen; an outcome in any case but an interruption."""
+        results: list[Result] = []
+        broken_off = ""
+        total = len(chosen)
+        self.progress.running(sum(not one.skip for one in chosen))
+        for number, one in enumerate(chosen, 1):
+            if one.skip:
+                self.progress.skip(one.test.name, number, total, one.skip)
+                results.append(Result(one.test.name, one.test.about, one.skip))
+                continue
+            self.progress.test(one.test.name, number, total)
+            test = _Test(self, one)
+            try:
+                test.run()
+            except BrokenOffError as error:
+                broken_off = str(error)
+            results.append(test.result())
+            if test.failures:
+                self.progress.failed()
+            if broken_off or (test.failures and self.settings.fail_fast):
+                if not broken_off and number < total:
+                    broken_off = "the first failure ends it (--fail-fast)"
+                break
+        self.progress.end()
+        return Outcome(self.stage.namespace, results, total, broken_off)
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def check_going(self) -> None:
+        """BrokenOffError if there is no sense in going on."""
+        for node, why in self.stage.telescope.failed.items():
+            raise BrokenOffError(f"the agent of node {node} has stopped to tell flows: {why}")
+        if time.monotonic() > self._deadline:
+            raise BrokenOffError(f"it takes longer than {self.settings.timeout_s:g} s (--timeout)")
+
+
+class _Test:
+    """One test as it runs."""
+
+    def __init__(self, runner: Runner, chosen: Chosen) -> None:
+        self._runner = runner
+        self._chosen = chosen
+        self._begin = time.monotonic()
+        self._actions = 0
+        self._actions_left_out = 0
+        self.failures: list[Failure] = []
+
+    def result(self) -> Result:
+        test = self._chosen.test
+        return Result(
+            name=test.name,
+            about=test.about,
+            seconds=time.monotonic() - self._begin,
+            actions=self._actions,
+            left_out=tuple((scenario.name, why) for scenario, why in self._chosen.left_out),
+            actions_left_out=self._actions_left_out,
+            failures=tuple(self.failures),
+        )
+
+    def run(self) -> None:
+        runner, test = self._runner, self._chosen.test
+        for scenario, why in self._chosen.left_out:
+            runner.progress.skip_scenario(f"{test.name}/{scenario.name}", why)
+        policies = list(test.policies(runner.cast))
+        try:
+            if not self._change(test.name, policies, "Applying"):
+                return
+            for scenario in self._chosen.scenarios:
+                self._scenario(scenario)
+                if self.failures and runner.settings.fail_fast:
+                    return
+        finally:
+            self._change(test.name, policies, "Removing")
+
+    def _scenario(self, scenario: Scenario) -> None:
+        runner = self._runner
+        where = f"{self._chosen.test.name}/{scenario.name}"
+        runner.progress.scenario(where)
+        applied: list[Document] = []
+        kept: list[Action] = []
+        number = 0
+        try:
+            for step in scenario.run(runner.cast):
+                runner.check_going()
+                if isinstance(step, Apply):
+                    applied += step.policies
+                    if not self._change(where, step.policies, "Applying"):
+                        return
+                elif isinstance(step, Remove):
+                    applied = [policy for policy in applied if policy not in step.policies]
+                    if not self._change(where, step.policies, "Removing"):
+                        return
+                elif isinstance(step, Quiet):
+                    self._quiet(where)
+                else:
+                    actions = self._possible(where, step)
+                    kept += [action for action in actions if action.verb.startswith("open-")]
+                    self._check(where, actions, number)
+                    number += len(actions)
+        finally:
+            for action in kept:
+                runner.stage.let_go(action)
+            self._change(where, applied, "Removing")
+
+    def _possible(self, where: str, step: Step) -> list[Action]:
+        """Return the actions whose ends have addresses of the family; the others are counted as left out."""
+        assert isinstance(step, Check)  # noqa: S101
+        possible = []
+        for action in step.actions:
+            feature = IPV4 if action.family == 4 else IPV6
+            if feature in self._runner.stage.missing or not all(
+                party.addresses.get(action.family) for party in (action.source, action.target)
+            ):
+                ends = f"{action.verb}-ipv{action.family}: {action.source} -> {action.target}"
+                self._runner.progress.skip_action(f"{where}/{ends}", f"Feature {feature} is disabled")
+                self._actions_left_out += 1
+            else:
+                possible.append(action)
+        return possible
+
+    def _check(self, where: str, actions: Sequence[Action], number: int) -> None:
+        futures = [
+            self._runner.pool.submit(self._one, f"{where}/{action.title(number + i)}", action)
+            for i, action in enumerate(actions)
+        ]
+        for future in futures:
+            self._actions += 1
+            if failure := future.result():
+                self.failures.append(failure)
+        self._runner.check_going()
+
+    def _one(self, title: str, action: Action) -> Failure | None:
+        runner = self._runner
+        failure = None
+        try:
+            played = runner.stage.play(action)
+        except CiliumpyError as error:
+            failure = Failure(title.partition(": ")[0], title, (error.message,))
+        else:
+            if played.faults:
+                tables = (evidence.flows(played.flows), *self._evidence(action, played))
+                failure = Failure(title.partition(": ")[0], title, played.faults, tables)
+        runner.progress.action(title, failure)
+        return failure
+
+    def _evidence(self, action: Action, played: Played) -> list[evidence.Table]:
+        runner = self._runner
+        if runner.explained >= _EXPLAINED or runner.stage.telescope.failed:
+            return []
+        runner.explained += 1
+        nodes = sorted({party.node for party in (action.source, action.target) if party.node})
+        spaces = (runner.stage.namespace, runner.stage.elsewhere)
+        return evidence.collect(runner.cluster, nodes, played.conversation, spaces)
+
+    def _quiet(self, where: str) -> None:
+        stage = self._runner.stage
+        drops = [flow for flow in stage.telescope.drops() if flow.conversation not in stage.expected_drops]
+        self._actions += 1
+        title = f"{where}/drops-0: {len(drops)} drops that no action expects"
+        failure = None
+        if drops:
+            faults = tuple(f"{d.reason_name} on node {d.node}: {d.conversation}" for d in drops[:10])
+            failure = Failure(title.partition(": ")[0], title, faults, (evidence.flows(drops),))
+            self.failures.append(failure)
+        self._runner.progress.action(title, failure)
+
+    def _change(self, where: str, policies: Sequence[Document], what: str) -> bool:
+        """Apply or remove; a failure is kept and False."""
+        if not policies:
+            return True
+        runner = self._runner
+        runner.progress.policies(", ".join(p["metadata"]["name"] for p in policies), what)
+        try:
+            (runner.cluster.apply if what == "Applying" else runner.cluster.delete)(policies)
+        except CiliumpyError as error:
+            title = f"{where}/{what.lower()}-policies"
+            self.failures.append(Failure(title, title, (error.message,)))
+            return False
+        return True
