@@ -12,7 +12,7 @@ import pytest
 
 from ciliumpy.cli.app import root
 from ciliumpy.cli.completions import FILES, SCRIPTS
-from ciliumpy.cli.reference import FILE, reference
+from ciliumpy.cli.reference.__main__ import pages
 from ciliumpy.cli.tree import tree
 
 ROOT = Path(__file__).parents[3]
@@ -26,8 +26,12 @@ def test_completions_are_those_of_the_tree(shell: str) -> None:
     assert kept == SCRIPTS[shell](), "python -m ciliumpy.cli.completions"
 
 
-def test_the_reference_is_that_of_the_tree() -> None:
-    assert (ROOT / FILE).read_text() == reference(), "python -m ciliumpy.cli.reference"
+def test_the_reference_is_that_of_the_code() -> None:
+    made = pages()
+    for name, text in made.items():
+        assert (ROOT / name).read_text() == text, f"{name}: python -m ciliumpy.cli.reference"
+    kept = {f"docs/man/{path.name}" for path in (ROOT / "docs/man").iterdir()}
+    assert kept == {name for name in made if name.startswith("docs/man/")}
 
 
 def test_every_verb_and_flag_says_what_it_is() -> None:

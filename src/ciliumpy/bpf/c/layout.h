@@ -420,7 +420,7 @@ struct event {
 };
 _Static_assert(sizeof(struct event) == 120, "an event and the ring's header are 128 bytes");
 
-/* cp_evstate_v1: PERCPU_ARRAY(1). */
+/* cp_evstate_v1: PERCPU_ARRAY(1): what a CPU has told, lost and held back. */
 struct event_state {
 	__u32 seq; /* next sequence number of this CPU (atomic: softirq nests in process context) */
 	__u32 pad;

@@ -19,7 +19,7 @@ def text(value: Any) -> str:
     """Return a value as it is written in YAML's short form."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ",".join(text(each) for each in value)
     if isinstance(value, dict):
         return ",".join(f"{key}={text(each)}" for key, each in sorted(value.items())) or "{}"

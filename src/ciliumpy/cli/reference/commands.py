@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/reference/cli.md, made from the command tree. `python -m ciliumpy.cli.reference [FILE]` writes it."""
+"""The reference of all commands and flags, from the command tree."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+from ciliumpy.cli.reference.markdown import cell
 from ciliumpy.cli.tree import Flag, Node, tree
-
-FILE = Path("docs/reference/cli.md")
 
 HEAD = """\
 <!-- SPDX-License-Identifier: Apache-2.0 -->
@@ -17,16 +13,19 @@ HEAD = """\
 # Command line
 
 `ciliumpy NOUN VERB`. What stands under `bpf` reads the kernel's pinned maps and needs root; everything else asks the
-agent over its socket. `list` is also `ls`. Completions for bash and zsh: `ciliumpy completion bash`.
+agent over its socket. `list` is also `ls`. Completions for bash, zsh and fish: `ciliumpy completion bash`. The same as
+manual pages: `man ciliumpy`. Beside it: [settings](config.md), [drop reasons](drop-reasons.md), [maps](maps.md),
+[tables](tables.md).
 
 ## Which agent
 
-`--lab NAME` asks a lab, `--node NODE` one node. With nothing said it is the host's agent if there is one, else the only
-lab of the machine; with several labs the command asks which. Lists ask all nodes of a lab. When several are asked, they
-show `NODE` first and `-o name` prints `NODE:ID`, whoever has rows; with `--node`, or in a lab of one node, neither.
-What belongs to the cluster and not to a node (`node list`, and `identity list` while the nodes agree) has no such
-column. Verbs on one object take `NODE:ID`. A node that does not answer is a line on stderr, and the exit code is 1.
-`CILIUMPY_RUN_DIR` moves the folder in which agents announce themselves (`/run/ciliumpy`).
+`--lab NAME` asks a lab, `--node NODE` one node; these two, and `-o`, may also stand before the command. With nothing
+said it is the host's agent if there is one, else the only lab of the machine; with several labs the command asks which.
+Lists ask all nodes of a lab at once. When several are asked, they show `NODE` first and `-o name` prints `NODE:ID`,
+whoever has rows; with `--node`, or in a lab of one node, neither. What belongs to the cluster and not to a node
+(`node list`, and `identity list` while the nodes agree) has no such column. Verbs on one object take `NODE:ID`. A node
+that does not answer within 5 s is a line on stderr, and the exit code is 1. `CILIUMPY_RUN_DIR` moves the folder in
+which agents announce themselves (`/run/ciliumpy`).
 
 ## Output
 
@@ -61,7 +60,7 @@ Three commands have another form, which is as stable:
 """
 
 
-def reference() -> str:
+def page() -> str:
     """Return the page."""
     nodes = list(tree().walk())
     verbs = [node for node in nodes if not node.children]
@@ -76,7 +75,7 @@ def _anchor(node: Node) -> str:
 def _section(node: Node) -> str:
     parts = [f"\n### {' '.join(node.path)}\n", f"```\n{node.usage}\n```\n", _text(node.text)]
     if node.arguments:
-        rows = "".join(f"| `{_cell(each.metavar)}` | {_cell(each.help)} |\n" for each in node.arguments)
+        rows = "".join(f"| `{cell(each.metavar)}` | {cell(each.help)} |\n" for each in node.arguments)
         parts.append("| argument | |\n|---|---|\n" + rows)
     flags = [flag for flag in node.flags if "--help" not in flag.names]
     if flags:
@@ -90,21 +89,6 @@ def _text(text: str) -> str:
 
 def _flag(flag: Flag) -> str:
     names = ", ".join(f"`{name}`" for name in flag.names)
-    value = f" `{_cell(flag.metavar)}`" if flag.takes_value else ""
+    value = f" `{cell(flag.metavar)}`" if flag.takes_value else ""
     default = f" Default: `{flag.default}`." if flag.default else ""
-    return f"| {names}{value} | {_cell(flag.help)}{default} |\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
-
-
-def main() -> int:
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(reference(), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return f"| {names}{value} | {cell(flag.help)}{default} |\n"
