@@ -104,7 +104,7 @@ _ciliumpy_flags() {
         "observe")
             echo "--last --first --all --since --until --follow -f --input-file --not --verdict --type -t --pod --from-pod --to-pod --namespace -n --from-namespace --to-namespace --all-namespaces -A --from-all-namespaces --to-all-namespaces --label -l --from-label --to-label --identity --from-identity --to-identity --ip --from-ip --to-ip --port --from-port --to-port --workload --from-workload --to-workload --cluster --from-cluster --to-cluster --protocol --tcp-flags --ipv4 -4 --ipv6 -6 --ip-version --reply --traffic-direction --drop-reason-desc --node-name --node-label --interface --encrypted --unencrypted --uuid --service --from-service --to-service --fqdn --from-fqdn --to-fqdn --snat-ip --http-status --http-method --http-path --http-url --http-header --trace-id --ip-trace-id --cel-expression --allowlist --denylist --print-raw-filters --field-mask --output -o --print-node-name --print-policy-names --ip-translation --no-ip-translation --numeric --time-format --color --silent-errors -s --lab --node --help -h" ;;
         "monitor")
-            echo "--type -t --from --to --related-to --numeric -n --json -j --lab --node --help -h" ;;
+            echo "--type -t --from --to --related-to --numeric -n --verbose -v --json -j --output -o --direct --lab --node --help -h" ;;
         "endpoint list")
             echo "--namespace -n --labels -l --lab --node --output -o --help -h" ;;
         "endpoint get" |\
@@ -452,6 +452,9 @@ _ciliumpy_value() {
             echo "compact dict json jsonpb table" ;;
         "observe:--color")
             echo "auto always never" ;;
+        "monitor:--output" |\
+            "monitor:-o")
+            echo "text json" ;;
         "lab run:--restart")
             echo "Always OnFailure Never" ;;
         "connectivity test:--output" |\

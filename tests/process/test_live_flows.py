@@ -68,7 +68,10 @@ def test_who_talked_to_whom_and_what_was_dropped(node: AgentNode, pods: tuple[Po
     with server.listen(OPEN):
         client.connect(address, OPEN).close()
         assert not visitor.can_connect(address, OPEN, timeout_s=0.2)
-    drop = seen(node, "--from-pod", "shop/visitor", "--verdict", "DROPPED")[0]
+    denied, drop = seen(node, "--from-pod", "shop/visitor", "--verdict", "DROPPED")[:2]
+    assert denied["event_type"]["type"] == 5
+    assert denied["time"] == drop["time"]
+    assert (denied["drop_reason_desc"], denied["traffic_direction"]) == ("POLICY_DENIED", "INGRESS")
     assert drop["drop_reason_desc"] == "POLICY_DENIED"
     assert drop["traffic_direction"] == "INGRESS"
     assert drop["event_type"] == {"type": 1, "sub_type": 133}
@@ -84,7 +87,7 @@ def test_who_talked_to_whom_and_what_was_dropped(node: AgentNode, pods: tuple[Po
         assert drop[side]["identity"] >= 256
         assert drop[side]["ID"] > 0
 
-    verdict = seen(node, "-t", "policy-verdict", "--to-pod", "shop/server")[0]
+    verdict = seen(node, "-t", "policy-verdict", "--to-pod", "shop/server", "--not", "--verdict", "DROPPED")[0]
     assert (verdict["verdict"], verdict["traffic_direction"]) == ("FORWARDED", "INGRESS")
     assert [policy["name"] for policy in verdict["ingress_allowed_by"]] == ["server"]
     traces = seen(node, "-t", "trace:to-endpoint", "--port", str(OPEN))
@@ -148,7 +151,7 @@ def test_the_monitor_prints_what_the_kernel_sends(node: AgentNode, pods: tuple[P
 
         node.until(both)
         drop = next(line for line in lines if line.startswith("xx drop"))
-        assert drop.startswith("xx drop (Policy denied) flow 0x0 to endpoint ")
+        assert drop.startswith("xx drop (Policy denied) flow 0x")
         assert drop.endswith(f" -> {server.addresses[0]}:{OPEN} tcp SYN")
         verdict = next(line for line in lines if line.startswith("Policy verdict log: "))
         assert ", proto 6, ingress, action allow, auth: disabled, match L3-L4, " in verdict

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ DENIED = event(
     line=12,
 )
 DENIED_LINE = (
-    "xx drop (Policy denied) flow 0x0 to endpoint 6, ifindex lxc000000000005, file policy.h:12, , "
+    "xx drop (Policy denied) flow # to endpoint 6, ifindex lxc000000000005, file policy.h:12, , "
     "identity 1003->1002: 10.244.1.9:40000 -> 10.244.0.6:8080 tcp SYN\n"
 )
 
@@ -130,7 +131,7 @@ def test_events_as_cilium_prints_them(tmp_path: Path) -> None:
         agent.rings.put(event(AGGREGATE), DENIED, losses=[Loss(1, 1, 15, 999)])
         assert child.stdout is not None
         assert child.stdout.readline() == "CPU 01: Lost 15 events\n"
-        assert child.stdout.readline() == DENIED_LINE
+        assert re.sub("0x[0-9a-f]+", "#", child.stdout.readline()) == DENIED_LINE
         out, err = interrupted(child)
         assert out == ""
         assert err.startswith("Listening for events on 2 CPUs with 2x1048576 of shared memory\nPress Ctrl-C to quit\n")
@@ -167,6 +168,8 @@ def test_an_agent_that_goes_is_told(tmp_path: Path) -> None:
     [
         (["--type", "drops"], "Error: there is no event type 'drops'"),
         (["--lab", "other"], "Error: there is no lab 'other'"),
+        (["--related-to", "5,api"], "Error: --related-to: 'api' is no endpoint"),
+        (["-o", "yaml"], "Error: invalid output format 'yaml'"),
     ],
 )
 def test_mistakes(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -174,3 +177,40 @@ def test_mistakes(tmp_path: Path, arguments: list[str], words: str) -> None:
         out, err = child.communicate(timeout=10)
     assert (child.returncode, out) == (2, "")
     assert err.startswith(words)
+
+
+def test_only_what_is_about_an_endpoint(tmp_path: Path) -> None:
+    with agents(tmp_path, "n1") as (agent,):
+        for arguments, wanted in (
+            (["--related-to", "6,99"], [(5, 6), (0, 6), (6, 5), (7, 6)]),
+            (["--related-to", "0"], [(0, 6)]),
+            (["--from", "6"], [(6, 5)]),
+            (["--from", "7", "--from=5"], [(5, 6), (7, 6)]),
+            (["--to", "5", "--from", "7"], [(6, 5), (7, 6)]),
+        ):
+            agent.asked.clear()
+            with monitor(tmp_path, *arguments, "-o", "json", "-t", "drop,trace") as child:
+                assert agent.asked.wait(10)
+                ends = [(5, 6), (0, 6), (6, 5), (7, 6)]
+                agent.rings.put(*[event(AGGREGATE, VISITOR_IP, src_endpoint=a, dst_endpoint=b) for a, b in ends])
+                assert child.stdout is not None
+                records = [json.loads(child.stdout.readline()) for _ in wanted]
+                assert [(record["source"], record["dstID"]) for record in records] == wanted
+                assert interrupted(child)[0] == ""
+
+
+def test_who_stops_reading_ends_it_quietly(tmp_path: Path) -> None:
+    with agents(tmp_path, "n1") as (agent,), monitor(tmp_path, "-vv") as child:
+        assert agent.asked.wait(10)
+        assert child.stdout is not None
+        agent.rings.put(DENIED)
+        assert child.stdout.readline() == "-" * 78 + "\n"
+        child.stdout.close()
+        while child.poll() is None:
+            agent.rings.put(DENIED)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(0.05)
+        assert child.stderr is not None
+        assert "Traceback" not in child.stderr.read()
+        assert child.returncode == 141
+        child.stdout = None

@@ -198,13 +198,13 @@ def test_status_nodes_and_namespaces(channel: grpc.Channel, node: Node) -> None:
         observer_pb2.ServerStatusRequest(),
         observer_pb2.ServerStatusResponse,
     )
-    assert (status.num_flows, status.max_flows, status.seen_flows, status.flows_rate) == (4, 1000, 4, 2.5)
+    assert (status.num_flows, status.max_flows, status.seen_flows, status.flows_rate) == (5, 1000, 5, 2.5)
     assert status.uptime_ns > 0
     assert dict(call.initial_metadata())["hubble-server-version"] == "1.19.4"
     found, _ = unary(
         channel, "/observer.Observer/GetNodes", observer_pb2.GetNodesRequest(), observer_pb2.GetNodesResponse
     )
-    assert [(each.name, each.seen_flows) for each in found.nodes] == [("default/n1", 4)]
+    assert [(each.name, each.seen_flows) for each in found.nodes] == [("default/n1", 5)]
     request, answer = observer_pb2.GetNamespacesRequest(), observer_pb2.GetNamespacesResponse
     assert unary(channel, "/observer.Observer/GetNamespaces", request, answer)[0] == answer()
     rows = node._enricher.rows(opened(0), SystemClock().now_ns())
@@ -222,10 +222,10 @@ def test_other_calls_are_unimplemented(channel: grpc.Channel) -> None:
 
 
 def test_flows_with_filter_number_and_mask(channel: grpc.Channel) -> None:
-    assert [r.flow.event_type.type for r in flows_of(channel)] == [5, 4, 4, 1]
-    assert [r.flow.event_type.type for r in flows_of(channel, number=2)] == [4, 1]
-    assert [r.flow.event_type.type for r in flows_of(channel, number=(1 << 64) - 1)] == [5, 4, 4, 1]
-    (drop,) = flows_of(channel, number=5, whitelist=[FlowFilter(verdict=[2])])
+    assert [r.flow.event_type.type for r in flows_of(channel)] == [5, 4, 4, 5, 1]
+    assert [r.flow.event_type.type for r in flows_of(channel, number=2)] == [5, 1]
+    assert [r.flow.event_type.type for r in flows_of(channel, number=(1 << 64) - 1)] == [5, 4, 4, 5, 1]
+    _, drop = flows_of(channel, number=5, whitelist=[FlowFilter(verdict=[2])])
     assert drop.node_name == "default/n1"
     assert drop.time.ToNanoseconds() == START + ms(3)
     (masked,) = flows_of(channel, number=1, field_mask=FieldMask(paths=["source.pod_name", "verdict"]))
@@ -250,7 +250,7 @@ def test_what_cannot_be_asked_is_refused_by_name(channel: grpc.Channel, fields, 
 
 
 def test_following_a_filter(channel: grpc.Channel, node: Node) -> None:
-    stream = call_of(channel, follow=True, number=1, whitelist=[FlowFilter(verdict=[2])])
+    stream = call_of(channel, follow=True, number=1, whitelist=[FlowFilter(event_type=[{"type": 1}])])
     assert next(stream).time.ToNanoseconds() == START + ms(3)
     node.add(opened(4), denied(5))
     assert next(stream).time.ToNanoseconds() == START + ms(5)
@@ -285,58 +285,60 @@ def test_a_whole_history_is_served_in_a_few_seconds(node: Node) -> None:
 
 
 FILTERED = (
-    ([], [1, 1, 2, 3]),
-    (["--verdict", "DROPPED"], [3]),
+    ([], [1, 1, 2, 3, 3]),
+    (["--verdict", "DROPPED"], [3, 3]),
     (["--not", "--verdict", "DROPPED"], [1, 1, 2]),
-    (["--label", "tier=api"], [1, 1, 2, 3]),
+    (["--label", "tier=api"], [1, 1, 2, 3, 3]),
     (["--from-label", "tier=api"], [2]),
-    (["--not", "--from-label", "tier in (api)"], [1, 1, 3]),
+    (["--not", "--from-label", "tier in (api)"], [1, 1, 3, 3]),
     (["--to-label", "tier=api", "--not", "--from-label", "io.kubernetes.pod.namespace=guest"], [1, 1]),
-    (["--from-label", "tier=api", "--from-label", "io.kubernetes.pod.namespace=guest"], [2, 3]),
-    (["--identity", "1003"], [3]),
+    (["--from-label", "tier=api", "--from-label", "io.kubernetes.pod.namespace=guest"], [2, 3, 3]),
+    (["--identity", "1003"], [3, 3]),
     (["--from-identity", "1001", "--to-identity", "1002"], [1, 1]),
     (["--not", "--identity", "1003"], [1, 1, 2]),
-    (["--ip", VISITOR_IP], [3]),
+    (["--ip", VISITOR_IP], [3, 3]),
     (["--from-ip", "10.244.0.0/24"], [1, 1, 2]),
     (["--not", "--to-ip", f"{API_IP}/32"], [2]),
     (["--ip", "fd00::/8"], []),
-    (["--port", "8080"], [1, 1, 2, 3]),
+    (["--port", "8080"], [1, 1, 2, 3, 3]),
     (["--from-port", "8080"], [2]),
-    (["--to-port", "8080", "--to-port", "9"], [1, 1, 3]),
+    (["--to-port", "8080", "--to-port", "9"], [1, 1, 3, 3]),
     (["--pod", "shop/frontend", "--port", "8080"], []),  # both of the same end
-    (["--pod", "shop/api", "--port", "8080"], [1, 1, 2, 3]),
+    (["--pod", "shop/api", "--port", "8080"], [1, 1, 2, 3, 3]),
     (["--protocol", "udp"], []),
-    (["--protocol", "TCP"], [1, 1, 2, 3]),
+    (["--protocol", "TCP"], [1, 1, 2, 3, 3]),
     (["--reply"], [2]),
-    (["--not", "--reply"], [1, 1, 3]),
-    (["--type", "policy-verdict,drop"], [1, 3]),
+    (["--not", "--reply"], [1, 1, 3, 3]),
+    (["--type", "policy-verdict,drop"], [1, 3, 3]),
+    (["--type", "policy-verdict"], [1, 3]),
+    (["--type", "policy-verdict", "--verdict", "DROPPED"], [3]),
     (["--type", "trace:to-endpoint"], [1, 2]),
     (["--type", "drop:133"], [3]),
-    (["--not", "--type", "trace"], [1, 3]),
-    (["--traffic-direction", "ingress"], [1, 1, 3]),
+    (["--not", "--type", "trace"], [1, 3, 3]),
+    (["--traffic-direction", "ingress"], [1, 1, 3, 3]),
     (["--tcp-flags", "syn,ack"], [2]),
-    (["--tcp-flags", "syn"], [1, 1, 2, 3]),
-    (["--drop-reason-desc", "POLICY_DENIED"], [3]),
-    (["--node-name", "n1"], [1, 1, 2, 3]),
-    (["--node-name", "default/n*"], [1, 1, 2, 3]),
+    (["--tcp-flags", "syn"], [1, 1, 2, 3, 3]),
+    (["--drop-reason-desc", "POLICY_DENIED"], [3, 3]),
+    (["--node-name", "n1"], [1, 1, 2, 3, 3]),
+    (["--node-name", "default/n*"], [1, 1, 2, 3, 3]),
     (["--not", "--node-name", "n1"], []),
     (["--node-label", "zone=b"], []),
-    (["--node-label", "zone in (a,c)"], [1, 1, 2, 3]),
+    (["--node-label", "zone in (a,c)"], [1, 1, 2, 3, 3]),
     (["--ip-version", "v6"], []),
-    (["--not", "-6"], [1, 1, 2, 3]),
-    (["--unencrypted"], [1, 1, 2, 3]),
+    (["--not", "-6"], [1, 1, 2, 3, 3]),
+    (["--unencrypted"], [1, 1, 2, 3, 3]),
     (["--encrypted"], []),
     (["--interface", "9999"], []),
-    (["--cluster", "default"], [1, 1, 2, 3]),
+    (["--cluster", "default"], [1, 1, 2, 3, 3]),
     (["--not", "--cluster", "default"], []),
-    (["-n", "guest"], [3]),
+    (["-n", "guest"], [3, 3]),
     (["--not", "-n", "guest"], [1, 1, 2]),
     (["-A", "--from-pod", "visitor"], None),  # they contradict each other
-    (["--from-all-namespaces", "--from-pod", "visitor"], [3]),
-    (["--allowlist", '{"reply":[true]}', "--allowlist", '{"verdict":["DROPPED"]}'], [2, 3]),
+    (["--from-all-namespaces", "--from-pod", "visitor"], [3, 3]),
+    (["--allowlist", '{"reply":[true]}', "--allowlist", '{"verdict":["DROPPED"]}'], [2, 3, 3]),
     (["--first", "1"], [1]),
     (["--last", "1", "--not", "--verdict", "DROPPED"], [2]),
-    (["--since", "2023-11-14T22:13:20.002Z"], [2, 3]),
+    (["--since", "2023-11-14T22:13:20.002Z"], [2, 3, 3]),
     (["--until", "2023-11-14T22:13:20.0015Z"], [1, 1]),
     (["--since", "2023-11-14T22:13:20.0015Z", "--until", "2023-11-14T22:13:20.002Z"], [2]),
     (["-f", "--all", "--until", "2023-11-14T22:13:20.002Z"], [1, 1, 2]),
@@ -404,7 +406,7 @@ DENIED_LINE = "guest/visitor-1:40000 (ID:1003) <> shop/api-1:8080 (ID:1002) Poli
 
 
 def test_the_drop_that_a_user_looks_for(tmp_path: Path, node: Node) -> None:
-    out, err = observe(tmp_path, "--from-pod", "guest/visitor", "--verdict", "DROPPED", "-o", "jsonpb")
+    out, err = observe(tmp_path, "--from-pod", "guest/visitor", "-t", "drop", "-o", "jsonpb")
     flow = json.loads(out)["flow"]
     assert err == ""
     assert (flow["source"]["namespace"], flow["source"]["pod_name"]) == ("guest", "visitor-1")
@@ -416,6 +418,8 @@ def test_the_drop_that_a_user_looks_for(tmp_path: Path, node: Node) -> None:
     named = observe(tmp_path, "-t", "policy-verdict", "--print-policy-names", "--print-node-name")[0]
     start = "[default/n1]: shop/frontend-1:40000 (ID:1001) -> shop/api-1:8080 (ID:1002) "
     assert f"{start}policy-verdict:L3-L4 INGRESS ALLOWED BY api-from-frontend (CiliumNetworkPolicy)" in named
+    denied = "guest/visitor-1:40000 (ID:1003) <> shop/api-1:8080 (ID:1002) policy-verdict:none INGRESS DENIED"
+    assert denied in observe(tmp_path, "-t", "policy-verdict", "--verdict", "DROPPED")[0]
     assert observe(tmp_path, "-n", "nowhere") == ("", "")
     assert len(observe(tmp_path, "--last", "2", "--since", "876000h")[0].splitlines()) == 2
 

@@ -3,7 +3,7 @@
 
 - a new flow: a policy verdict for each leg that was judged here, then a trace event;
 - new TCP flags, the 5 s aggregate and a close: a trace event;
-- a drop: one dropped flow.
+- a drop: a policy verdict for the leg that denied it, if one did, then one dropped flow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ciliumpy.flows import columns
-from ciliumpy.flows.columns import FLOW, L3_ONLY, Column, Mask, Rows
+from ciliumpy.flows.columns import FLOW, L3_ONLY, NONE, Column, Mask, Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +24,7 @@ IPV6, REPLY, REPLY_UNKNOWN, TO_LOCAL, TO_OVERLAY, TO_HOST, TO_NETWORK, TO_PROXY 
 RULE_NOT_ASKED, RULE_ALLOWED, RULE_DENIED, RULE_DEFAULT_DENIED, RULE_REDIRECTED = 0, 2, 3, 4, 5
 RULE_NO_POLICY, RULE_LOCALHOST = 7, 8
 JUDGED = (RULE_ALLOWED, RULE_REDIRECTED, RULE_LOCALHOST)  # and let through
+DENIED = (RULE_DENIED, RULE_DEFAULT_DENIED, RULE_NO_POLICY)
 HOOK_POD = 1
 
 # Observation points, the datapath's numbers.
@@ -79,6 +80,7 @@ def _parts() -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     egress, ingress = np.zeros((256, 256), bool), np.zeros((256, 256), bool)
     for table in (egress, ingress):
         table[EVENT_FLOW, JUDGED] = True
+        table[EVENT_DROP, DENIED] = True
     known = np.zeros(256, bool)
     known[EVENT_FLOW : EVENT_CLOSE + 1] = True
     return egress, ingress, known
@@ -128,13 +130,18 @@ def _verdicts(rows: Rows, event: Rows, part: NDArray[np.intp], joined: Joined, s
     ):
         chosen = part == number
         rows["event_type"][chosen] = columns.POLICY_VERDICT
-        redirected = event[leg]["verdict"][chosen] == RULE_REDIRECTED
-        rows["verdict"][chosen] = np.where(redirected, columns.REDIRECTED, columns.FORWARDED)
+        said = event[leg]["verdict"][chosen]
+        dropped = denies(said)
+        passed = np.where(said == RULE_REDIRECTED, columns.REDIRECTED, columns.FORWARDED)
+        rows["verdict"][chosen] = np.where(dropped, columns.DROPPED, passed)
+        rows["reason"][chosen] = np.where(dropped, event["reason"][chosen], 0)
+        rows["reply"][chosen] = np.where(dropped, -1, 0)  # as Hubble says it: open for what was denied
         rows["direction"][chosen] = direction
-        # The host reaches its own pods for who it is.
-        localhost = event[leg]["verdict"][chosen] == RULE_LOCALHOST
-        rows["match"][chosen] = np.where(localhost, L3_ONLY, getattr(joined, f"{leg}_match")[source[chosen]])
-        rows[f"{leg}_rules"][chosen] = getattr(joined, f"{leg}_rules")[source[chosen]]
+        # The host reaches its own pods for who it is; a default denial has no rule to name.
+        named = np.isin(said, (RULE_ALLOWED, RULE_REDIRECTED, RULE_DENIED))
+        asked = np.where(named, getattr(joined, f"{leg}_match")[source[chosen]], NONE)
+        rows["match"][chosen] = np.where(said == RULE_LOCALHOST, L3_ONLY, asked)
+        rows[f"{leg}_rules"][chosen] = np.where(named, getattr(joined, f"{leg}_rules")[source[chosen]], 0)
     denied = (part == columns.PART_EVENT) & (event["type"] == EVENT_DROP)
     for leg in ("egress", "ingress"):
         said = denied & (event[leg]["verdict"] == RULE_DENIED)  # a default denial has no rule to name
@@ -143,7 +150,7 @@ def _verdicts(rows: Rows, event: Rows, part: NDArray[np.intp], joined: Joined, s
 
 
 def denies(verdict: Column) -> Mask:
-    return np.isin(verdict, (RULE_DENIED, RULE_DEFAULT_DENIED, RULE_NO_POLICY))
+    return np.isin(verdict, DENIED)
 
 
 def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:

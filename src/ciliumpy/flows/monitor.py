@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from ciliumpy.flows import columns
 from ciliumpy.flows.columns import ip_text
@@ -14,7 +15,7 @@ from ciliumpy.model.drop_reasons import drop_text
 from ciliumpy.model.trace_points import TRACE_POINTS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from ciliumpy.flows.columns import Rows
     from ciliumpy.flows.names import Names
@@ -24,6 +25,7 @@ Record = dict[str, Any]
 POINTS = dict(enumerate(TRACE_POINTS))
 STATES = {0: "new", 1: "established", 2: "reply", 3: "related"}
 MATCHES = ("none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only")
+ACTIONS = {columns.FORWARDED: "allow", columns.DROPPED: "deny", columns.REDIRECTED: "redirect"}
 DIRECTIONS = {1: "ingress", 2: "egress"}
 
 
@@ -43,11 +45,13 @@ def records(rows: Rows, names: Names, types: Collection[str] = ()) -> Iterator[R
             "type": kind,
             "cpu": value["cpu"],
             "timeNs": value["time"],
-            "mark": "0x0",
+            "mark": f"{conversation(value):#x}",
             "source": value["src_endpoint"],
             "dstID": value["dst_endpoint"],
             "srcLabel": value["src_identity"],
             "dstLabel": value["dst_identity"],
+            "srcPod": _pod(names, value["src_party"]),
+            "dstPod": _pod(names, value["dst_party"]),
             "bytes": value["length"],
             "ifindex": names.interfaces.get(value["ifindex"], "") or value["ifindex"],
             "summary": {
@@ -76,8 +80,26 @@ def records(rows: Rows, names: Names, types: Collection[str] = ()) -> Iterator[R
         else:
             record |= {
                 "direction": DIRECTIONS[value["direction"]],
-                "action": "redirect" if value["verdict"] == columns.REDIRECTED else "allow",
+                "action": ACTIONS[value["verdict"]],
                 "match": MATCHES[value["match"]],
                 "auth": "disabled",
             }
+        if kind != "trace":
+            numbers = value["egress_rules"], value["ingress_rules"]
+            record["policies"] = ["/".join(filter(None, p[:3])) for number in numbers for p in names.rules[number]]
         yield record
+
+
+def conversation(value: Mapping[str, Any]) -> int:
+    """Return 32 bits that both directions of a flow have in common: to find its lines among others."""
+    ported = value["protocol"] in (6, 17, 132)
+    ends = sorted(
+        (value[f"{side}_hi"], value[f"{side}_lo"], value[port] if ported else 0)
+        for side, port in (("src", "sport"), ("dst", "dport"))
+    )
+    return crc32(repr((value["protocol"], ends)).encode())
+
+
+def _pod(names: Names, number: int) -> str:
+    party = names.parties[number]
+    return f"{party.namespace}/{party.pod}" if party.pod else ""

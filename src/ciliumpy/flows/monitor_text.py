@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Monitor records as `cilium-dbg monitor` prints them. Standard library only: the command has to start fast.
 
-There is no packet in an event, so no hash of it either: `flow 0x0`.
+There is no packet in an event, so no dissection; `flow` is a hash of addresses and ports, one for both directions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TYPES = {1: "drop", 4: "trace", 5: "policy-verdict"}
 NEVER_SENT = ("agent", "capture", "debug", "l7", "recorder", "trace-sock")  # known words, not yet made by our datapath
+ENDS = (("srcPod", "srcLabel"), ("dstPod", "dstLabel"))
 RESERVED = {int(identity): identity.label for identity in Reserved}
 
 
@@ -58,6 +59,35 @@ def line(record: Mapping[str, Any], *, numeric: bool = False) -> str:
         f"proto {record['summary']['l4']['number']}, {record['direction']}, action {record['action']}, "
         f"auth: {record['auth']}, match {record['match']}, {packet}"
     )
+
+
+def lines(record: Mapping[str, Any], *, numeric: bool = False, verbose: int = 0) -> str:
+    """Return the text of a record: one line, or with `verbose` 1 what is known of the packet, with 2 also names."""
+    if not verbose or record["type"] == "lost":
+        return line(record, numeric=numeric)
+    what = {"drop": "reason", "trace": "observationPoint"}.get(record["type"])
+    kind = record[what] if what else f"{record['type']} {record['direction']} {record['action']} {record['match']}"
+    state = f", state {record['state']}" if "state" in record else ""
+    file = f", file {record['file']}:{record['line']}" if "file" in record else ""
+    l3, l4 = record["summary"]["l3"], record["summary"]["l4"]
+    ports = f"SrcPort={l4['src']} DstPort={l4['dst']} " if "src" in l4 else ""
+    head = (
+        f"CPU {record['cpu']:02d}: MARK {record['mark']} FROM {record['source']} {kind}: {record['bytes']} bytes"
+        f"{state}, interface {record['ifindex']}{file}, identity {record['srcLabel']}->{record['dstLabel']}, "
+        f"to endpoint {record['dstID']}"
+    )
+    text = [
+        "-" * 78,
+        head,
+        f"{'IPv6' if ':' in l3['src'] else 'IPv4'} {{SrcIP={l3['src']} DstIP={l3['dst']} Protocol={l4['number']}}}",
+        f"{l4['protocol'].upper()} {{{(ports + l4['detail']).strip()}}}",
+    ]
+    if verbose > 1:
+        names = (record.get(key) or RESERVED.get(record[number], "?") for key, number in ENDS)
+        text.append(f"Names {{{' -> '.join(names)}}}")
+        if record.get("policies"):
+            text.append(f"Policies {{{', '.join(record['policies'])}}}")
+    return "\n".join(text)
 
 
 def packet_text(summary: Mapping[str, Any]) -> str:

@@ -90,13 +90,14 @@ class FlowMaker:
                 flow.interface.index = value["ifindex"]
                 flow.interface.name = self.names.interfaces.get(value["ifindex"], "")
         elif value["event_type"] == columns.DROP:
-            flow.drop_reason = value["reason"]
-            flow.drop_reason_desc = value["reason"]
             if value["file"]:
                 flow.file.name = source_file(value["file"])
                 flow.file.line = value["line"]
         elif value["event_type"] == columns.POLICY_VERDICT:
             flow.policy_match_type = value["match"]
+        if value["reason"]:
+            flow.drop_reason = value["reason"]
+            flow.drop_reason_desc = value["reason"]
         verb = "denied" if value["verdict"] == columns.DROPPED else "allowed"
         for leg in ("egress", "ingress"):
             if number := value[f"{leg}_rules"]:

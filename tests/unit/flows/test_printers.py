@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 from google.protobuf import json_format
@@ -20,7 +21,18 @@ from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.proto.flow_pb2 import Flow
 from ciliumpy.proto.observer_pb2 import GetFlowsResponse
 from tests.unit.flows import events
-from tests.unit.flows.events import ALLOWED, API_IP, DEFAULT_DENIED, DROP, VISITOR, VISITOR_IP, event
+from tests.unit.flows.events import (
+    AGGREGATE,
+    ALLOWED,
+    API_IP,
+    DEFAULT_DENIED,
+    DROP,
+    FRONTEND_IP,
+    VISITOR,
+    VISITOR_IP,
+    WORLD_IP,
+    event,
+)
 
 # As hubble prints it.
 LINE = (
@@ -316,10 +328,14 @@ def test_field_masks():
             FieldMask([bad])
 
 
-def monitored(*records, types=()):
+def recorded(*records, types=()):
     names = Names()
     rows = Enricher(events.cluster(), names).rows(events.block(*records), 0)
-    return [monitor_text.line(json.loads(json.dumps(r))) for r in monitor.records(rows, names, types)]
+    return [json.loads(json.dumps(r)) for r in monitor.records(rows, names, types)]
+
+
+def monitored(*records, types=()):
+    return [monitor_text.line(record) for record in recorded(*records, types=types)]
 
 
 def test_monitor_lines():
@@ -332,31 +348,73 @@ def test_monitor_lines():
         events.AGGREGATE, "fd00:10:244::5", "fd00:10:244::6", flags=events.TO_OVERLAY | events.REPLY, tcp_flags=18
     )
     ping = event(events.AGGREGATE, protocol=1, sport=8, dport=0, flags=events.TO_HOST, dst_identity=1, dst_endpoint=0)
-    assert monitored(new, drop, six, ping) == [
+    shown = monitored(new, drop, six, ping)
+    assert [re.sub("flow 0x[0-9a-f]{5,8} ", "flow # ", text) for text in shown] == [
         (
-            "Policy verdict log: flow 0x0 local EP ID 6, remote ID 1001, proto 6, ingress, action allow, "
+            "Policy verdict log: flow # local EP ID 6, remote ID 1001, proto 6, ingress, action allow, "
             "auth: disabled, match L3-L4, 10.244.0.5:40000 -> 10.244.0.6:8080 tcp SYN"
         ),
         (
-            "-> endpoint 6 flow 0x0 , identity 1001->1002 state new ifindex lxc000000000005 orig-ip 0.0.0.0: "
+            "-> endpoint 6 flow # , identity 1001->1002 state new ifindex lxc000000000005 orig-ip 0.0.0.0: "
             "10.244.0.5:40000 -> 10.244.0.6:8080 tcp SYN"
         ),
         (
-            "xx drop (Policy denied) flow 0x0 to endpoint 6, ifindex lxc000000000005, file policy.h:9, , "
+            "Policy verdict log: flow # local EP ID 6, remote ID 1003, proto 6, ingress, action deny, auth: disabled, "
+            "match none, 10.244.1.9:40000 -> 10.244.0.6:8080 tcp SYN"
+        ),
+        (
+            "xx drop (Policy denied) flow # to endpoint 6, ifindex lxc000000000005, file policy.h:9, , "
             "identity 1003->1002: 10.244.1.9:40000 -> 10.244.0.6:8080 tcp SYN"
         ),
         (
-            "-> overlay flow 0x0 , identity 1001->1002 state reply ifindex lxc000000000005 orig-ip ::: "
+            "-> overlay flow # , identity 1001->1002 state reply ifindex lxc000000000005 orig-ip ::: "
             "[fd00:10:244::5]:40000 -> [fd00:10:244::6]:8080 tcp SYN, ACK"
         ),
         (
-            "-> stack flow 0x0 , identity 1001->host state established ifindex lxc000000000005 orig-ip 0.0.0.0: "
+            "-> stack flow # , identity 1001->host state established ifindex lxc000000000005 orig-ip 0.0.0.0: "
             "10.244.0.5 -> 10.244.0.6 EchoRequest"
         ),
     ]
     assert [text[:7] for text in monitored(new, drop, types={"drop"})] == ["xx drop"]
-    assert len(monitored(new, drop, types={"trace", "policy-verdict"})) == 2
+    assert len(monitored(new, drop, types={"trace", "policy-verdict"})) == 3
     (loss,) = monitor.records(columns.loss(0, 15, columns.LOST_IN_KERNEL, 3), Names(), {"drop"})
     assert monitor_text.line(loss) == "CPU 03: Lost 15 events"
     with pytest.raises(CiliumpyError, match="no event type 'drops'"):
         monitor_text.check_types(["drop", "drops"])
+
+
+def test_both_directions_of_a_flow_have_one_number():
+    there = event(ingress=(7, 0, 0, ALLOWED))
+    back = event(AGGREGATE, API_IP, FRONTEND_IP, sport=8080, dport=40000, src_endpoint=6, dst_endpoint=5)
+    other = event(AGGREGATE, sport=40001)
+    ping = event(AGGREGATE, protocol=1, sport=8, dport=0)
+    pong = event(AGGREGATE, API_IP, FRONTEND_IP, protocol=1, sport=0, dport=0)
+    marks = [re.search("flow (0x[0-9a-f]+) ", text)[1] for text in monitored(there, back, other, ping, pong)]
+    assert marks[0] == marks[1] == marks[2] != marks[3]
+    assert marks[4] == marks[5] not in marks[:4]
+
+
+def test_verbose_monitor_records():
+    (verdict, trace) = (record for record in recorded(event(ingress=(7, 0, 0, ALLOWED))))
+    assert list(trace) == [
+        *("type", "cpu", "timeNs", "mark", "source", "dstID", "srcLabel", "dstLabel", "srcPod", "dstPod", "bytes"),
+        *("ifindex", "summary", "observationPoint", "state"),
+    ]
+    mark = trace["mark"]
+    assert monitor_text.lines(trace, verbose=1).splitlines() == [
+        "-" * 78,
+        (
+            f"CPU 00: MARK {mark} FROM 5 to-endpoint: 60 bytes, state new, interface lxc000000000005, "
+            "identity 1001->1002, to endpoint 6"
+        ),
+        "IPv4 {SrcIP=10.244.0.5 DstIP=10.244.0.6 Protocol=6}",
+        "TCP {SrcPort=40000 DstPort=8080 SYN}",
+    ]
+    assert monitor_text.lines(verdict, verbose=2).splitlines()[-2:] == [
+        "Names {shop/frontend-1 -> shop/api-1}",
+        "Policies {CiliumNetworkPolicy/shop/api-from-frontend}",
+    ]
+    (drop,) = recorded(event(DROP, WORLD_IP, src_identity=2, src_endpoint=0, reason=132, file=1, line=3))
+    text = monitor_text.lines(drop, verbose=2).splitlines()
+    assert "Invalid source ip: 60 bytes, interface lxc000000000005, file pod.h:3, identity 2->1002" in text[1]
+    assert text[-1] == "Names {world -> shop/api-1}"

@@ -28,6 +28,7 @@ from tests.unit.flows.events import (
     DROP,
     FRONTEND,
     FRONTEND_IP6,
+    NO_POLICY,
     REDIRECTED,
     REPLY,
     REPLY_UNKNOWN,
@@ -93,8 +94,8 @@ def test_the_host_reaches_its_own_pods_for_who_it_is(flows):
 
 
 def test_a_missing_policy_denies_where_it_is_missing(flows):
-    (flow,) = flows(event(DROP, reason=133, ingress=(0, 0, 0, events.NO_POLICY)))
-    assert flow.traffic_direction == flow_pb2.INGRESS
+    verdict, flow = flows(event(DROP, reason=133, ingress=(0, 0, 0, events.NO_POLICY)))
+    assert verdict.traffic_direction == flow.traffic_direction == flow_pb2.INGRESS
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,8 @@ def test_where_a_packet_goes(flows, flags, point, direction):
     assert flow_pb2.TraceReason.Name(flow.trace_reason) == reason
 
 
-def test_a_drop_is_one_flow_with_reason_and_place(flows):
-    (flow,) = flows(
+def test_a_denial_is_a_policy_verdict_and_a_drop_with_reason_and_place(flows):
+    verdict, flow = flows(
         event(
             DROP,
             VISITOR_IP,
@@ -142,6 +143,13 @@ def test_a_drop_is_one_flow_with_reason_and_place(flows):
     assert flow.traffic_direction == flow_pb2.INGRESS
     assert not flow.HasField("is_reply")
     assert not flow.HasField("interface")
+    assert (verdict.event_type.type, verdict.verdict, verdict.policy_match_type) == (5, flow_pb2.DROPPED, 0)
+    assert verdict.drop_reason == verdict.drop_reason_desc == flow_pb2.POLICY_DENIED
+    assert verdict.traffic_direction == flow_pb2.INGRESS
+    assert not verdict.HasField("is_reply")
+    assert not verdict.HasField("file")
+    assert not verdict.ingress_denied_by
+    assert verdict.uuid != flow.uuid
     assert (flow.file.name, flow.file.line) == ("policy.h", 42)
     assert not flow.ingress_denied_by, "no rule denied it"
     assert (flow.source.namespace, flow.source.pod_name, flow.source.ID) == ("guest", "visitor-1", 0)
@@ -150,8 +158,18 @@ def test_a_drop_is_one_flow_with_reason_and_place(flows):
 
 
 def test_a_drop_by_a_rule_names_its_policy(flows):
-    (flow,) = flows(event(DROP, reason=181, ingress=(7, 0, 0, DENIED)))
-    assert [policy.name for policy in flow.ingress_denied_by] == ["api-from-frontend"]
+    made = flows(event(DROP, reason=181, ingress=(7, 0, 0, DENIED)))
+    assert [flow.event_type.type for flow in made] == [5, 1]
+    for flow in made:
+        assert [policy.name for policy in flow.ingress_denied_by] == ["api-from-frontend"]
+        assert not flow.ingress_allowed_by
+        assert flow.drop_reason_desc == flow_pb2.POLICY_DENY
+
+
+def test_a_packet_without_a_policy_is_denied_by_none(flows):
+    verdict, flow = flows(event(DROP, reason=133, egress=(7, 0, 0, NO_POLICY)))
+    assert (verdict.traffic_direction, flow.traffic_direction) == (flow_pb2.EGRESS, flow_pb2.EGRESS)
+    assert not verdict.egress_denied_by
 
 
 def test_a_drop_at_the_sender_is_egress_and_of_nobody_unknown(flows):
