@@ -9,9 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
+
+from ciliumpy.cli import monitor_direct
+from ciliumpy.client.target import Target
+from ciliumpy.kit.errors import CiliumpyError
 
 from .agent_node import AgentNode, Pod
 
@@ -162,6 +166,30 @@ def test_the_monitor_prints_what_the_kernel_sends(node: AgentNode, pods: tuple[P
     finally:
         child.kill()
         child.communicate()
+
+
+def test_the_rings_are_read_directly_where_no_agent_runs(node: AgentNode, pods: tuple[Pod, Pod, Pod]) -> None:
+    _, server, visitor = pods
+    there = Target("n1", "", node.run, True, node.run / "agent.sock", node.run / "hubble.sock", node.bpffs)
+    with pytest.raises(CiliumpyError, match="the agent of n1 runs and reads its events itself"):
+        monitor_direct.events(there._replace(pid=node.process.pid), ())
+    with pytest.raises(CiliumpyError, match=f"have a reader already: process {node.process.pid}"):
+        next(monitor_direct.events(there, ()))
+    node.stop(signal.SIGKILL)
+    assert not visitor.can_connect(server.addresses[0], OPEN, timeout_s=0.1)
+    with closing(monitor_direct.events(there, ("drop",))) as events:
+        name, drop = next(events)
+        assert (name, drop["type"], drop["reason"]) == ("n1", "drop", "Policy denied")
+        assert drop["summary"]["l3"] == {"src": visitor.addresses[0], "dst": server.addresses[0]}
+        assert drop["srcLabel"] >= 256
+        assert isinstance(drop["ifindex"], int)
+        with pytest.raises(CiliumpyError, match=f"have a reader already: process {os.getpid()}"):
+            next(monitor_direct.events(there, ()))
+        assert not visitor.can_connect(server.addresses[1], OPEN, timeout_s=0.1)
+        while (event := next(events)[1])["summary"]["l3"]["src"] != visitor.addresses[1]:
+            pass
+        assert event["type"] == "drop"
+    node.start()  # the lock is free again
 
 
 def test_a_stopped_agent_is_told_not_traced(node: AgentNode) -> None:

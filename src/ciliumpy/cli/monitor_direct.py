@@ -12,6 +12,7 @@ import select
 import time
 from collections.abc import Collection, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ciliumpy.cli.bpf.every import require_root
@@ -28,7 +29,7 @@ POLL_S = 0.05
 def events(target: Target, types: Collection[str]) -> Iterator[Came]:
     """Yield (node, record) for ever. CiliumpyError if an agent reads the rings, or there are none."""
     require_root()
-    if target.running:
+    if target.running and target.pid and Path(f"/proc/{target.pid}").exists():  # else it was killed
         raise CiliumpyError(
             f"the agent of {target.node} runs and reads its events itself",
             "`ciliumpy monitor` without --direct asks it",
