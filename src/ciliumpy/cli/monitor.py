@@ -4,24 +4,20 @@
 from __future__ import annotations
 
 import json
-import queue
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from ciliumpy.cli.options import Lab, Node
+from ciliumpy.cli.streams import Came, greet, streams
 from ciliumpy.cli.terminal import hint_text, printable
 from ciliumpy.client import target
 from ciliumpy.client.admin import AdminClient
 from ciliumpy.client.target import Target
 from ciliumpy.flows.monitor_text import check_types, lines
 from ciliumpy.kit.errors import CiliumpyError
-
-Came = tuple[str, dict[str, Any] | CiliumpyError | None]
-"""The node, and an event of it, why it ended, or None: it ended."""
 
 
 def run(
@@ -121,38 +117,10 @@ def _greet(targets: Sequence[Target]) -> None:
     sys.stderr.write("Press Ctrl-C to quit\n")
 
 
-def greet(where: str, cpus: object, rings: object, size: object) -> None:
-    sys.stderr.write(f"{where}Listening for events on {cpus} CPUs with {rings}x{size} of shared memory\n")
-
-
 def _events(targets: Sequence[Target], types: Sequence[str]) -> Iterator[Came]:
     """Yield what comes from all agents until the last has ended."""
     path = "/v1/monitor" + (f"?type={','.join(types)}" if types else "")
     return streams(targets, path, "event")
-
-
-def streams(targets: Sequence[Target], path: str, what: str) -> Iterator[Came]:
-    """Yield the objects that `path` streams at each agent until the last has ended; `what` they are, for errors."""
-    inbox: queue.SimpleQueue[Came] = queue.SimpleQueue()
-
-    def listen(each: Target) -> None:
-        try:
-            for text in AdminClient.of(each).stream(path):
-                if text:
-                    inbox.put((each.node, json.loads(text)))
-        except CiliumpyError as error:
-            inbox.put((each.node, error))
-        except ValueError as error:
-            inbox.put((each.node, CiliumpyError(f"the agent sent something that is no {what}: {error}")))
-        inbox.put((each.node, None))
-
-    for each in targets:
-        threading.Thread(target=listen, args=(each,), daemon=True).start()
-    running = len(targets)
-    while running:
-        came = inbox.get()
-        running -= came[1] is None
-        yield came
 
 
 def _show(record: dict[str, Any], form: str, *, numeric: bool, verbose: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ciliumpy.cli.bpf.every import require_root
-from ciliumpy.cli.monitor import Came, greet
+from ciliumpy.cli.streams import Came, greet
 from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
