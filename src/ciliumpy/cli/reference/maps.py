@@ -97,16 +97,20 @@ def declared_maps() -> list[DeclaredMap]:
 
 
 def comments(layout: str) -> dict[str, str]:
-    """Return what layout.h says of each map: the comment that begins with its name, or a sentence within one."""
+    """Return what layout.h says of each map: the paragraph that begins with its name, or a sentence within one."""
     found: dict[str, str] = {}
     for block in re.findall(r"/\*(.*?)\*/", layout, re.DOTALL):
-        text = " ".join(line.strip().removeprefix("*").strip() for line in block.splitlines()).strip()
-        named = re.search(r"((?:cp_\w+, )*cp_\w+): (.*)", text)
-        if not named:
-            continue
-        said = named[2] if named.start() == 0 else named[2].partition(". ")[0] + "."
-        for name in named[1].split(", "):
-            found[name] = re.sub(r"^[A-Z_]+(\([\dA-Z_]+\))?( of (\w+))?[,.;:] ?(NO_PREALLOC[,:] )?", "", said) or said
+        lines = (line.strip().removeprefix("*").strip() for line in block.splitlines())
+        for paragraph in "\n".join(lines).split("\n\n"):
+            text = " ".join(paragraph.split())
+            named = re.search(r"((?:cp_\w+, )*cp_\w+): (.*)", text)
+            if not named:
+                continue
+            said = named[2] if named.start() == 0 else named[2].partition(". ")[0] + "."
+            for name in named[1].split(", "):
+                found[name] = (
+                    re.sub(r"^[A-Z_]+(\([\dA-Z_]+\))?( of (\w+))?[,.;:] ?(NO_PREALLOC[,:] )?", "", said) or said
+                )
     return found
 
 
