@@ -128,18 +128,20 @@ def test_10_what_was_deleted_does_not_come_back_by_moving(make_node: Callable[..
     assert places(node, version) == (0, 0)
 
 
-def test_10_where_a_row_is_in_both_the_main_one_counts_and_both_go(node: Node, talk: Talk, version: int) -> None:
+def test_10_where_a_row_is_in_both_the_main_one_counts_and_both_go(node: Node, version: int) -> None:
     main, unanswered = (node.maps[name] for name in CONNTRACK[version])
-    talk.ask(SYN)
+    one, two, _ = node.pods
+    asked = udp(one.ip[version], two.ip[version], 1, 2)
+    assert node.pod(one, asked).passed
     (key,), (row,) = unanswered.items()
-    talk.answer(SYN | ACK)
-    talk.ask(ACK)
+    assert node.pod(two, udp(two.ip[version], one.ip[version], 2, 1)).passed
+    assert places(node, version) == (1, 0)
     unanswered.update(key.tobytes(), row.tobytes())
     nonce = int(main.items()[1][0]["nonce"])
-    talk.ask(ACK)
+    assert node.pod(one, asked).passed
     assert (places(node, version), int(main.items()[1][0]["nonce"])) == ((1, 1), nonce)
-    node.policy(talk.server, INGRESS)
-    talk.ask(ACK)
+    node.policy(two, INGRESS)
+    assert node.pod(one, asked).reason == 133
     assert places(node, version) == (0, 0)
 
 

@@ -189,10 +189,15 @@ static __always_inline int judge_and_keep(struct packet *p, const int family, st
 	if (found == 2) {
 		way = p->direction != s->old.origin;
 		fresh = bare_syn(p) && (way || ct_closing(s->old.seen));
-		if (way && !fresh && !original_stands(p, &s->old, &s->half) && judge_original(p, family, &s->old)) {
-			ct_delete(p, family); /* what it answers is denied now: it stands for itself */
-			flags = BPF_NOEXIST;
-			fresh = true;
+		if (way && !fresh && !original_stands(p, &s->old, &s->half)) {
+			reason = judge_original(p, family, &s->old);
+			if (reason && p->protocol == IPPROTO_TCP)
+				return reason; /* a connection that may not go on; a segment sent again must not begin it anew */
+			if (reason) {
+				ct_delete(p, family); /* what it answers is denied now: it stands for itself */
+				flags = BPF_NOEXIST;
+				fresh = true;
+			}
 		}
 	}
 	if (fresh && may_be_a_reply(p, family))
@@ -200,7 +205,8 @@ static __always_inline int judge_and_keep(struct packet *p, const int family, st
 	if (fresh || !way) {
 		reason = judge_packet(p);
 		if (reason) {
-			if (!fresh)
+			/* A connection's row stays, stale: it knows who has begun, whichever end speaks next. */
+			if (!fresh && p->protocol != IPPROTO_TCP)
 				ct_delete(p, family);
 			return reason;
 		}
