@@ -13,6 +13,7 @@ from ciliumpy.daemon import garbage
 from ciliumpy.daemon.servers import Servers
 from ciliumpy.daemon.settle import Settle
 from ciliumpy.daemon.status import Parts
+from ciliumpy.datapath.changes import hold_addresses
 from ciliumpy.datapath.reconcile import Reconcilers
 from ciliumpy.endpoints.controller import Endpoints
 from ciliumpy.endpoints.plug import Plug
@@ -63,7 +64,8 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         last_set=last_set,
         last_class=last_class,
     )
-    ipcache = IPCacheController(db, config.name, own.addresses, Families(ipv4, ipv6))
+    hold_addresses(db, own.addresses)
+    ipcache = IPCacheController(db, config.name, Families(ipv4, ipv6, own.devices.underlay.version))
     nodes = NodeController(db, store, own.node)
     records, plug = Records(config.state / "endpoints"), Plug(own.gateway)
     endpoints = Endpoints(

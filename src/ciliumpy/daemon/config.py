@@ -58,6 +58,10 @@ class NetworkConfig(Part, frozen=True):
     mtu: Annotated[
         int, msgspec.Meta(ge=0, le=65535), about("MTU of the underlay; 0: the device's. Pods get less.", unit="bytes")
     ] = 0
+    underlay: Annotated[
+        Literal["auto", "ipv4", "ipv6"],
+        about("What the tunnel runs over, alike on all nodes; auto: IPv4, if pods and the device have it."),
+    ] = "auto"
     ipv4: Annotated[bool, about("Whether pods have IPv4 addresses.")] = True
     ipv6: Annotated[bool, about("Whether pods have IPv6 addresses.")] = True
     attach: Annotated[

@@ -15,21 +15,25 @@ from ciliumpy.tables.source import Node
 if TYPE_CHECKING:
     from ciliumpy.daemon.config import AgentConfig
     from ciliumpy.store.interface import Store
+    from ciliumpy.tables.datapath import NodeAddress
 
 
 class Own(NamedTuple):
-    """What this node is. `addresses` are all that it has, its routers' included."""
+    """What this node is as it starts. `addresses` are all that it has, its routers' included."""
 
     node: Node
     pools: dict[str, Pool]
     devices: devices.Devices
-    addresses: tuple[str, ...]
+    addresses: tuple[NodeAddress, ...]
     gateway: Gateway
 
 
 def start(config: AgentConfig, store: Store) -> Own:
     """Claim pod CIDRs, make the devices. Takes some 50 ms. CiliumpyError: what is missing."""
-    underlay = devices.underlay(config.network.device, config.network.mtu)
+    network = config.network
+    underlay = devices.underlay(
+        network.device, network.mtu, tunnel_over=network.underlay, ipv4=network.ipv4, ipv6=network.ipv6
+    )
     wanted = [pool for pool in (config.pool(4), config.pool(6)) if pool]
 
     def describe(cidrs: tuple[str, ...]) -> Node:
@@ -52,7 +56,7 @@ def start(config: AgentConfig, store: Store) -> Own:
         underlay.pod_mtu,
     )
     pools = {"ipv6" if ":" in cidr else "ipv4": Pool(cidr) for cidr in cidrs}
-    return Own(node, pools, made, devices.own_addresses(), gateway)
+    return Own(node, pools, made, devices.own_addresses(underlay.name), gateway)
 
 
 def settings(config: AgentConfig, own: Own) -> loader.Settings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.net import addresses, links, sysctl
+from ciliumpy.tables.datapath import NodeAddress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 HOST_DEVICE = "cilium_host"
 HOST_PEER = "cilium_net"
 TUNNEL_DEVICE = "cilium_vxlan"
-TUNNEL_OVERHEAD = 50  # outer Ethernet, IPv4, UDP and VXLAN headers
+TUNNEL_OVERHEAD = {4: 50, 6: 70}  # inner Ethernet, VXLAN, UDP and the outer IP header
+LEAST_IPV6_MTU = 1280
 
 
 class Underlay(NamedTuple):
@@ -25,10 +27,15 @@ class Underlay(NamedTuple):
     ifindex: int
     mtu: int
     addresses: tuple[str, ...]  # without prefix length, IPv4 first
+    version: int = 4  # of IP, that the tunnel runs over
 
     @property
     def pod_mtu(self) -> int:
-        return self.mtu - TUNNEL_OVERHEAD
+        return self.mtu - TUNNEL_OVERHEAD[self.version]
+
+    def own_address(self, version: int) -> str:
+        """Return the node's address of a family, or nothing; the tunnel's end is that of the tunnel's family."""
+        return next((a for a in self.addresses if (":" in a) == (version == 6)), "")
 
 
 class Devices(NamedTuple):
@@ -37,20 +44,40 @@ class Devices(NamedTuple):
     overlay: int
 
 
-def underlay(name: str, mtu: int = 0) -> Underlay:
-    """Return the device of that name. `mtu` 0 is the device's. CiliumpyError: it is missing or has no IPv4 address."""
+def underlay(name: str, mtu: int = 0, *, tunnel_over: str = "auto", ipv4: bool = True, ipv6: bool = True) -> Underlay:
+    """Return the device of that name. `mtu` 0 is the device's, `ipv4` and `ipv6` are the families that pods have.
+
+    `tunnel_over` is auto, ipv4 or ipv6. CiliumpyError: the device is missing, has no such address, or takes too little.
+    """
     device = links.link(name)
     if device is None:
         present = ", ".join(link.name for link in links.links())
         raise CiliumpyError(
             f"network device {name} is not here", f"set network.device to one of the node's devices: {present}"
         )
-    found = tuple(str(ipaddress.ip_interface(a).ip) for a in addresses.addresses(device.ifindex))
-    if not any(":" not in address for address in found):
+    found = device_addresses(device.ifindex)
+    has = {4: any(":" not in a for a in found), 6: any(":" in a for a in found)}
+    version = {"ipv4": 4, "ipv6": 6}.get(tunnel_over) or (4 if has[4] and (ipv4 or not has[6]) else 6)
+    if not has[version]:
+        family = "" if tunnel_over == "auto" else f" IPv{version}"
         raise CiliumpyError(
-            f"network device {name} has no IPv4 address", "the tunnel between nodes runs over IPv4: give it one"
+            f"network device {name} has no{family} address",
+            f"the tunnel between nodes runs over it (network.underlay: {tunnel_over}): give it one",
         )
-    return Underlay(name, device.ifindex, mtu or device.mtu, found)
+    made = Underlay(name, device.ifindex, mtu or device.mtu, found, version)
+    if ipv6 and made.pod_mtu < LEAST_IPV6_MTU:
+        raise CiliumpyError(
+            f"network device {name} has an MTU of {made.mtu}, which leaves pods {made.pod_mtu}",
+            f"IPv6 wants {LEAST_IPV6_MTU}: raise it to {LEAST_IPV6_MTU + TUNNEL_OVERHEAD[version]}, "
+            "or set network.ipv6 to false",
+        )
+    return made
+
+
+def device_addresses(ifindex: int) -> tuple[str, ...]:
+    """Return the addresses of a device, IPv4 first, without prefix length and without link-local ones."""
+    found = (ipaddress.ip_interface(a).ip for a in addresses.addresses(ifindex))
+    return tuple(str(ip) for ip in found if not ip.is_link_local)
 
 
 def prepare(native: Underlay, routers: Sequence[str], tunnel_port: int) -> Devices:
@@ -67,12 +94,12 @@ def prepare(native: Underlay, routers: Sequence[str], tunnel_port: int) -> Devic
     return Devices(native, host, overlay)
 
 
-def own_addresses() -> tuple[str, ...]:
-    """Return every address of this namespace, loopback and link-local ones aside."""
-    found: dict[str, None] = {}
+def own_addresses(native: str) -> tuple[NodeAddress, ...]:
+    """Return every address of this namespace, loopback and link-local ones aside; `native` is the underlay's name."""
+    found: dict[str, NodeAddress] = {}
     for link in links.links():
         for text in addresses.addresses(link.ifindex):
             ip = ipaddress.ip_interface(text).ip
             if not ip.is_loopback and not ip.is_link_local:
-                found[str(ip)] = None
-    return tuple(found)
+                found.setdefault(str(ip), NodeAddress(str(ip), link.name, link.name == native))
+    return tuple(found.values())

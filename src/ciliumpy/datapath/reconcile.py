@@ -38,7 +38,7 @@ class Reconcilers:
         self.policy = PolicyTarget(db, maps, epochs, self.endpoints.in_use)
         self.ipcache = IPCacheTarget(maps, epochs, db.table(VECTORS))
         self.collector = Collector(maps, datapath.now)
-        self._changes = NetworkChanges(epochs, datapath.pods.values)
+        self._changes = NetworkChanges(db, epochs, devices.underlay, datapath.pods.values)
         self._desired = DesiredEndpoints(db)
         targets: list[tuple[Any, Any]] = [
             (VECTORS, VectorTarget(maps, epochs)),

@@ -72,7 +72,7 @@ def _own(place: Place, lab: LabSpec, node: str) -> dict[str, Any]:
             "bpffs": str(place.bpffs / node),
             "cgroup": str(place.cgroup / node),
         },
-        "network": {"device": "eth0"},
+        "network": {"device": "eth0", "underlay": lab.underlay},
         "ipam": {"clusterPodCIDRs": list(lab.pod_cidrs)},
     }
 

@@ -50,7 +50,7 @@ class Controller:
         self._random = random.SystemRandom()
         self._kubelet = Kubelet(place, [str(target.run_dir()), str(place.store)], self._wake.set)
         self._hosts: dict[str, str] = {}
-        self._routes: dict[str, tuple[str, str]] | None = None
+        self._routes: dict[str, str] | None = None
         self._bindings: dict[tuple[str, str], str] = {}  # nodes of Pods that do not name one
 
     def stop(self) -> None:
@@ -175,7 +175,7 @@ class Controller:
             for r in self._kubelet.records
             if r.phase == "Running"
         ]
-        others = {"world": spec.WORLD_ADDRESSES, **{n.name: self._lab.address(n.name) for n in self._lab.nodes}}
+        others = {"world": self._lab.world(), **{n.name: self._lab.address(n.name) for n in self._lab.nodes}}
         for namespace in {r.namespace for r in self._kubelet.records} | (extra or set()):
             text = hosts.render(namespace, running, others)
             if self._hosts.get(namespace) != text:
@@ -183,12 +183,12 @@ class Controller:
                 _write_in_place(self._place, namespace, text)
 
     async def _write_routes(self) -> None:
-        goal: dict[str, tuple[str, str]] = {}
+        goal: dict[str, str] = {}
         names = {n.name for n in self._lab.nodes}
         for document in self._mirror.of("CiliumNode"):
             if document["metadata"]["name"] in names:
-                for cidr in _pod_cidrs(document):
-                    goal[cidr] = self._lab.address(document["metadata"]["name"])
+                addresses = {":" in a: a for a in self._lab.address(document["metadata"]["name"])}
+                goal |= {c: addresses[":" in c] for c in _pod_cidrs(document) if (":" in c) in addresses}
         if goal != self._routes:
             await asyncio.to_thread(wire.route_pods, self._place, goal)
             self._routes = goal

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -21,6 +21,7 @@ WORLD_ADDRESSES = ("192.0.2.10", "2001:db8::10")  # RFC 5737, RFC 3849
 _FIRST_NODE = 11
 _MOST_NODES = 50
 _LEAST_MTU, _MOST_MTU = 1330, 65535  # 1280, which IPv6 wants of a pod's device, and 50 of the tunnel's headers
+_OVER_IPV6 = 20  # its header is so much longer
 
 
 class NodeSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,20 +37,43 @@ class LabSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
     wire: tuple[str, str] = ("172.30.0.0/24", "fd00:172:30::/64")
     pod_cidrs: tuple[str, str] = msgspec.field(name="podCIDRs", default=("10.244.0.0/16", "fd00:10:244::/48"))
     mtu: int = 1500
+    underlay: Literal["auto", "ipv4", "ipv6"] = "auto"
     agent: dict[str, Any] = {}
 
-    def address(self, node: str) -> tuple[str, str]:
-        """Return the node's addresses on the wire, v4 and v6."""
+    def families(self) -> tuple[int, ...]:
+        """Return the IP versions that the wire has: those of the pods, and the tunnel's."""
+        network = self.agent.get("network")
+        network = network if isinstance(network, dict) else {}
+        return tuple(
+            version
+            for version, name in ((4, "ipv4"), (6, "ipv6"))
+            if network.get(name, True) is not False or self.underlay == name
+        )
+
+    def tunnels_over_ipv6(self) -> bool:
+        return self.underlay == "ipv6" or 4 not in self.families()
+
+    def address(self, node: str) -> tuple[str, ...]:
+        """Return the node's addresses on the wire, v4 before v6; only those of families that it has."""
         return self._on_wire(_FIRST_NODE + [n.name for n in self.nodes].index(node))
 
-    def gateway(self) -> tuple[str, str]:
+    def gateway(self) -> tuple[str, ...]:
         """Return the world's addresses on the wire: every node's default gateway."""
         return self._on_wire(1)
 
-    def _on_wire(self, number: int) -> tuple[str, str]:
+    def world(self) -> tuple[str, ...]:
+        """Return the addresses that the world answers on."""
+        return tuple(WORLD_ADDRESSES[0 if version == 4 else 1] for version in self.families())
+
+    def wire_lengths(self) -> tuple[str, ...]:
+        """Return the prefix lengths that go with `address` and `gateway`."""
+        return tuple(self.wire[0 if version == 4 else 1].split("/")[1] for version in self.families())
+
+    def _on_wire(self, number: int) -> tuple[str, ...]:
         v4, v6 = (ipaddress.ip_network(text) for text in self.wire)
         # The last digits are alike in both families, so that people see what belongs together.
-        return str(v4.network_address + number), str(v6.network_address + int(str(number), 16))
+        both = {4: str(v4.network_address + number), 6: str(v6.network_address + int(str(number), 16))}
+        return tuple(both[version] for version in self.families())
 
     def labels(self, node: str) -> dict[str, str]:
         given = next(n.labels for n in self.nodes if n.name == node)
@@ -92,8 +116,9 @@ def _checked(spec: LabSpec, where: str) -> LabSpec:
     names = [check_name(n.name, "node") for n in spec.nodes]
     if not 1 <= len(names) <= _MOST_NODES or len(set(names)) < len(names):
         raise CiliumpyError(f"{where}: nodes must be 1 to {_MOST_NODES} of different names", exit_code=2)
-    if not _LEAST_MTU <= spec.mtu <= _MOST_MTU:
-        raise CiliumpyError(f"{where}: mtu must be {_LEAST_MTU} to {_MOST_MTU}, not {spec.mtu}", exit_code=2)
+    least = _LEAST_MTU + (_OVER_IPV6 if spec.tunnels_over_ipv6() else 0)
+    if not least <= spec.mtu <= _MOST_MTU:
+        raise CiliumpyError(f"{where}: mtu must be {least} to {_MOST_MTU}, not {spec.mtu}", exit_code=2)
     taken = [(f"the world's address {address}", ipaddress.ip_network(address)) for address in WORLD_ADDRESSES]
     for field, texts in (("wire", spec.wire), ("podCIDRs", spec.pod_cidrs)):
         for version, text in zip((4, 6), texts, strict=True):

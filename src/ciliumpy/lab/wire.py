@@ -67,8 +67,8 @@ def _bridge(mtu: int) -> None:
             sysctl.write(f"net.bridge.bridge-nf-call-{name}", 0)
 
 
-def _plug(wire: int, inside: int, name: str, lab: LabSpec, on_wire: tuple[str, str]) -> None:
-    lengths = [network.split("/")[1] for network in lab.wire]
+def _plug(wire: int, inside: int, name: str, lab: LabSpec, on_wire: tuple[str, ...]) -> None:
+    lengths = lab.wire_lengths()
 
     def connect() -> None:
         if netns.run_in(inside, links.link, DEVICE) is None:
@@ -88,11 +88,11 @@ def _plug(wire: int, inside: int, name: str, lab: LabSpec, on_wire: tuple[str, s
     netns.run_in(inside, address)
 
 
-def _set_up_node(gateway: tuple[str, str]) -> None:
+def _set_up_node(gateway: tuple[str, ...]) -> None:
     sysctl.prepare_node()
     device = links.need(DEVICE).ifindex
-    for default, via in zip(("0.0.0.0/0", "::/0"), gateway, strict=True):
-        routes.replace_route(default, device, via=via)
+    for via in gateway:
+        routes.replace_route("::/0" if ":" in via else "0.0.0.0/0", device, via=via)
 
 
 def _set_up_world() -> None:
@@ -101,19 +101,18 @@ def _set_up_world() -> None:
     addresses.set_addresses(loopback, ["127.0.0.1/8", "::1/128", f"{v4}/32", f"{v6}/128"])
 
 
-def route_pods(place: Place, pod_cidrs: dict[str, tuple[str, str]]) -> None:
-    """Make the world's routes to pods exactly these: pod CIDR -> the node's (v4, v6) addresses on the wire."""
+def route_pods(place: Place, pod_cidrs: dict[str, str]) -> None:
+    """Make the world's routes to pods exactly these: pod CIDR -> the node's address on the wire."""
     with _namespace(place, WORLD) as world:
         netns.run_in(world, _route_pods, pod_cidrs)
 
 
-def _route_pods(pod_cidrs: dict[str, tuple[str, str]]) -> None:
+def _route_pods(pod_cidrs: dict[str, str]) -> None:
     device = links.need(DEVICE).ifindex
     present = {r.destination: r for r in routes.routes(device) if r.via}
     for cidr, via in pod_cidrs.items():
-        index = 1 if ":" in cidr else 0
         known = present.pop(cidr, None)
-        if known is None or known.via != via[index]:
-            routes.replace_route(cidr, device, via=via[index], src=spec.WORLD_ADDRESSES[index])
+        if known is None or known.via != via:
+            routes.replace_route(cidr, device, via=via, src=spec.WORLD_ADDRESSES[1 if ":" in cidr else 0])
     for stale in present:
         routes.delete_route(stale, device)

@@ -7,11 +7,13 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from ciliumpy.kit.backoff import Backoff
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.nodes.objects import node_object
 from ciliumpy.state.observer import wait_any
-from ciliumpy.tables.datapath import ROUTES, Route
+from ciliumpy.tables.datapath import NODE_ADDRESSES, ROUTES, NodeAddress, Route
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.source import NODES, Node
 
@@ -26,7 +28,10 @@ RETRY = Backoff(first_s=1.0, most_s=10.0)
 
 
 class NodeController:
-    """Two jobs: `publish` writes this node's object, `route` derives ROUTES from all nodes."""
+    """Two jobs: `publish` writes this node's object, `route` derives ROUTES from all nodes.
+
+    `own` is the node as the agent found it; its addresses follow those of the native device (NODE_ADDRESSES).
+    """
 
     def __init__(self, db: Database, store: Store, own: Node) -> None:
         self._db = db
@@ -36,11 +41,13 @@ class NodeController:
 
     async def publish(self, job: Job) -> None:
         """Write the object again whenever it is not what this node is."""
-        observer = self._nodes.observe("own node")
+        observer, addresses = self._nodes.observe("own node"), self._db.table(NODE_ADDRESSES).observe("own node")
         failures = 0
         try:
             while True:
                 observer.take()
+                if addresses.take():
+                    self._own, failures = with_addresses(self._own, self._db.table(NODE_ADDRESSES).all()), 0
                 wait_s = None
                 if self._nodes.get(self._own.name) == self._own:
                     failures = 0
@@ -53,9 +60,10 @@ class NodeController:
                     failures += 1
                     # It comes back by the watch; if it does not, once more.
                     wait_s = RETRY.delay_s(failures)
-                await wait_any(observer, timeout_s=wait_s)
+                await wait_any(observer, addresses, timeout_s=wait_s)
         finally:
             observer.close()
+            addresses.close()
 
     async def route(self) -> None:
         """Derive the routes, those of this node's own pod CIDRs also while the store cannot be read."""
@@ -89,6 +97,19 @@ class NodeController:
     def _put(self) -> None:
         with self._store.transaction() as txn:
             txn.put(node_object(self._own))
+
+
+def with_addresses(own: Node, present: Iterable[NodeAddress]) -> Node:
+    """Return the node with the addresses of its native device; the first of each family stays so while it is there.
+
+    Others reach this node's pods by the first. A device that has none for a while (it is down) loses us nothing.
+    """
+    native = [ipaddress.ip_address(row.address) for row in present if row.native]
+    if not native:
+        return own
+    rank = {address: position for position, address in enumerate(own.internal_ips)}
+    ordered = sorted(native, key=lambda ip: (ip.version, rank.get(str(ip), len(rank)), int(ip)))
+    return msgspec.structs.replace(own, internal_ips=tuple(str(ip) for ip in ordered))
 
 
 def routes(own: Node, nodes: list[Node]) -> dict[str, Route]:

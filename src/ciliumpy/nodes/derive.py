@@ -46,10 +46,11 @@ class Claim(NamedTuple):
 
 
 class Families(NamedTuple):
-    """Which families the cluster has; with both, the world has an identity in each."""
+    """Which families the cluster's pods have; with both, the world has an identity in each. And the tunnel's own."""
 
     ipv4: bool = True
     ipv6: bool = True
+    underlay: int = 4
 
     def world(self, prefix: str) -> int:
         if not (self.ipv4 and self.ipv6):
@@ -84,7 +85,7 @@ def node_claims(node: Node, families: Families) -> Iterator[Claim]:
     An address of a pod CIDR that no endpoint has is world-like, and goes to that node all the same: it must not leave
     by the default route.
     """
-    tunnel = tunnel_address(node)
+    tunnel = tunnel_address(node, families.underlay)
     for address in node.internal_ips:
         entry = IPCacheEntry(host_prefix(address), REMOTE_NODE, tunnel, FLAG_NODE, source="node", node=node.name)
         yield Claim(Trust.NODE, entry)
@@ -98,9 +99,9 @@ def node_claims(node: Node, families: Families) -> Iterator[Claim]:
         yield Claim(Trust.POD_CIDR, entry)
 
 
-def tunnel_address(node: Node) -> str:
-    """Return where packets for the node's pods are sent: its first internal address, IPv4 if it has one."""
-    return next((a for a in node.internal_ips if ":" not in a), next(iter(node.internal_ips), ""))
+def tunnel_address(node: Node, underlay: int = 4) -> str:
+    """Return where packets for the node's pods are sent: its first internal address of that family, if it has one."""
+    return next((a for a in node.internal_ips if (":" in a) == (underlay == 6)), next(iter(node.internal_ips), ""))
 
 
 def endpoint_claims(endpoint: Endpoint) -> Iterator[Claim]:
@@ -118,14 +119,14 @@ def endpoint_claims(endpoint: Endpoint) -> Iterator[Claim]:
             yield Claim(Trust.OWN_ENDPOINT, entry)
 
 
-def endpoint_object_claims(endpoint: EndpointObject, node: Node | None) -> Iterator[Claim]:
+def endpoint_object_claims(endpoint: EndpointObject, node: Node | None, underlay: int = 4) -> Iterator[Claim]:
     """Return what another node's endpoint says. Its node must be known, and the address in that node's pod CIDRs.
 
     An object can be written by whoever may write the store; it must not take an address that its node does not own.
     """
     if node is None or not endpoint.identity:
         return
-    tunnel = tunnel_address(node)
+    tunnel = tunnel_address(node, underlay)
     cidrs = [ipaddress.ip_network(cidr) for cidr in node.pod_cidrs]
     for address in endpoint.ips:
         if tunnel and any(ipaddress.ip_address(address) in cidr for cidr in cidrs):

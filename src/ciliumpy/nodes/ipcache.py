@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ciliumpy.nodes import derive
 from ciliumpy.nodes.derive import Claims, Families
 from ciliumpy.state.observer import wait_any
+from ciliumpy.tables.datapath import NODE_ADDRESSES
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, EndpointObject, Node
@@ -22,9 +23,9 @@ SLICE = 250  # rows derived before others have their turn: some 5 ms
 
 
 class IPCacheController:
-    """A job over NODES, ENDPOINT_OBJECTS and ENDPOINTS. `own` is this node; its addresses are all that it has."""
+    """A job over NODES, ENDPOINT_OBJECTS, ENDPOINTS and NODE_ADDRESSES. `own` is the name of this node."""
 
-    def __init__(self, db: Database, own: str, addresses: Iterable[str], families: Families) -> None:
+    def __init__(self, db: Database, own: str, families: Families) -> None:
         self._db = db
         self._own = own
         self._families = families
@@ -33,9 +34,9 @@ class IPCacheController:
         self._nodes = db.table(NODES).observe("ipcache")
         self._objects = db.table(ENDPOINT_OBJECTS).observe("ipcache")
         self._endpoints = db.table(ENDPOINTS).observe("ipcache")
+        self._addresses = db.table(NODE_ADDRESSES).observe("ipcache")
         first = self._claims.replace("world", derive.world_claims(families))
-        first |= self._claims.replace("own node", derive.own_node_claims(own, addresses))
-        self._write(sorted(first))
+        self._write(sorted(first | self._follow_own_node()))
 
     async def run(self, ready: asyncio.Event) -> None:
         """Begin when the store's rows are `ready`; `caught_up` is set after the first round."""
@@ -43,7 +44,7 @@ class IPCacheController:
         while True:
             await self.step()
             self.caught_up.set()
-            await wait_any(self._nodes, self._objects, self._endpoints)
+            await wait_any(self._nodes, self._objects, self._endpoints, self._addresses)
 
     async def step(self) -> None:
         """Carry over what changed."""
@@ -52,6 +53,8 @@ class IPCacheController:
         for endpoint in self._endpoints.take():
             claims = () if endpoint.deleted else tuple(derive.endpoint_claims(endpoint.row))
             changed |= self._claims.replace(("own", endpoint.row.id), claims)
+        if self._addresses.take():
+            changed |= self._follow_own_node()
         self._write(changed)
         objects: dict[tuple[str, str], EndpointObject | None] = {}
         for node in self._nodes.take():
@@ -62,6 +65,10 @@ class IPCacheController:
         for change in self._objects.take():
             objects[change.row.namespace, change.row.name] = None if change.deleted else change.row
         await self._follow_objects(list(objects.items()))
+
+    def _follow_own_node(self) -> set[str]:
+        addresses = [row.address for row in self._db.table(NODE_ADDRESSES).all()]
+        return self._claims.replace("own node", derive.own_node_claims(self._own, addresses))
 
     def _follow_node(self, node: Node, *, deleted: bool) -> set[str]:
         if node.name == self._own:
@@ -75,7 +82,9 @@ class IPCacheController:
             changed: set[str] = set()
             for key, row in objects[start : start + SLICE]:
                 foreign = row is not None and row.node != self._own
-                claims = derive.endpoint_object_claims(row, nodes.get(row.node)) if row and foreign else ()
+                claims: tuple[derive.Claim, ...] = ()
+                if row and foreign:
+                    claims = tuple(derive.endpoint_object_claims(row, nodes.get(row.node), self._families.underlay))
                 changed |= self._claims.replace(("endpoint", key), claims)
             self._write(changed)
             await asyncio.sleep(0)

@@ -50,8 +50,17 @@ class Route(msgspec.Struct, frozen=True):
     source: str  # the host's address there
 
 
+class NodeAddress(msgspec.Struct, frozen=True):
+    """An address that this node has, loopback and link-local ones aside."""
+
+    address: str
+    device: str
+    native: bool = False  # of the device to the other nodes: they are told of it
+
+
 INSTALLED_SETS = TableSpec("installed-sets", InstalledSet, key=lambda r: r.identity)
 KERNEL_ENDPOINTS = TableSpec(
     "kernel-endpoints", KernelEndpoint, key=lambda r: r.slot, indexes={"set": lambda r: (r.policy_set,)}
 )
+NODE_ADDRESSES = TableSpec("node-addresses", NodeAddress, key=lambda r: r.address)
 ROUTES = TableSpec("routes", Route, key=lambda r: r.destination)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS, ROUTES
+from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS, NODE_ADDRESSES, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS
 from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS
@@ -41,4 +41,5 @@ ALL_TABLES: tuple[TableSpec[Any], ...] = (
     INSTALLED_SETS,
     KERNEL_ENDPOINTS,
     ROUTES,
+    NODE_ADDRESSES,
 )

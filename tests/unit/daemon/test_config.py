@@ -80,7 +80,15 @@ def test_the_guide_tells_of_every_setting_with_its_default() -> None:
         if len(cells) == 2 and cells[0] and all(re.fullmatch(r"[a-z]+\.[a-zA-Z0-9]+", name) for name in cells[0]):
             names, defaults = cells
             told |= dict(zip(names, defaults * len(names) if len(defaults) == 1 else defaults, strict=True))
-    by_lab = {"node.name", "node.lab", "node.labels", "store.path", "network.device", "ipam.clusterPodCIDRs"}
+    by_lab = {
+        "node.name",
+        "node.lab",
+        "node.labels",
+        "store.path",
+        "network.device",
+        "network.underlay",
+        "ipam.clusterPodCIDRs",
+    }
     wanted = {
         setting.key: yaml_text(setting.value)
         for setting in load(None, {}).settings()

@@ -6,16 +6,19 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ciliumpy.datapath.changes import hold_addresses
 from ciliumpy.kit.clock import SystemClock
-from ciliumpy.nodes.controller import NodeController, routes
+from ciliumpy.nodes.controller import NodeController, routes, with_addresses
 from ciliumpy.nodes.derive import Families
 from ciliumpy.nodes.ipcache import IPCacheController
 from ciliumpy.state.database import Database
 from ciliumpy.state.health import HealthRegistry
 from ciliumpy.state.jobs import JobGroup
 from ciliumpy.store.directory.store import DirectoryStore, create_store
+from ciliumpy.tables.datapath import NodeAddress
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.registry import ALL_TABLES
@@ -35,7 +38,8 @@ def held(db: Database) -> dict[str, tuple[int, str]]:
 
 
 async def test_ipcache_follows_nodes_and_endpoints(db: Database) -> None:
-    controller = IPCacheController(db, "n1", ["172.30.0.1", "10.0.0.1"], Families(ipv6=False))
+    hold_addresses(db, [NodeAddress("172.30.0.1", "eth0", native=True), NodeAddress("10.0.0.1", "cilium_host")])
+    controller = IPCacheController(db, "n1", Families(ipv6=False))
     first = {"0.0.0.0/0": (2, ""), "172.30.0.1/32": (1, ""), "10.0.0.1/32": (1, "")}
     assert held(db) == first, "the world and the host are known from the start"
     away = EndpointObject("shop", "db", 3, 300, "n2", "172.30.0.2", ("10.0.1.9",))
@@ -86,6 +90,27 @@ def test_routes_go_to_every_pod_cidr_that_covers_no_node() -> None:
         "10.0.1.0/24": "10.0.0.1",
         "10.0.3.0/24": "10.0.0.1",
     }
+
+
+def test_the_own_addresses_follow_the_device_and_the_first_stays_first() -> None:
+    two = msgspec.structs.replace(N1, internal_ips=("172.30.0.1", "fd00:9::7"))
+    present = [NodeAddress(a, "eth0", native=True) for a in ("172.30.0.9", "fd00:9::7", "172.30.0.1", "fd00:9::1")]
+    other = NodeAddress("10.0.0.1", "cilium_host")
+    assert with_addresses(two, [*present, other]).internal_ips == ("172.30.0.1", "172.30.0.9", "fd00:9::7", "fd00:9::1")
+    assert with_addresses(two, [present[0], other]).internal_ips == ("172.30.0.9",)
+    assert with_addresses(two, [other]) == two, "a device that is down for a moment loses us nothing"
+
+
+async def test_ipcache_follows_the_own_addresses(db: Database) -> None:
+    first, second = NodeAddress("172.30.0.1", "eth0", native=True), NodeAddress("172.30.0.5", "eth0", native=True)
+    hold_addresses(db, [first])
+    controller = IPCacheController(db, "n1", Families(ipv6=False))
+    hold_addresses(db, [first, second])
+    await controller.step()
+    assert held(db) == {"0.0.0.0/0": (2, ""), "172.30.0.1/32": (1, ""), "172.30.0.5/32": (1, "")}
+    hold_addresses(db, [second])
+    await controller.step()
+    assert held(db) == {"0.0.0.0/0": (2, ""), "172.30.0.5/32": (1, "")}
 
 
 async def test_the_own_object_is_written_again(db: Database, tmp_path: Path) -> None:

@@ -26,6 +26,15 @@ def test_world_has_an_identity_per_family_only_in_dual_stack() -> None:
     assert rows(derive.world_claims(Families(ipv4=False))) == {"::/0": (2, "", 0)}
 
 
+def test_the_tunnel_goes_by_the_underlays_family() -> None:
+    node = Node("n2", "c", ("172.30.0.2", "fd00:9::2"), ("10.0.1.1",), ("10.0.1.0/24",))
+    over6 = rows(derive.node_claims(node, Families(underlay=6)))
+    assert {tunnel for _, tunnel, _ in over6.values()} == {"fd00:9::2"}
+    assert derive.tunnel_address(node, 4) == "172.30.0.2"
+    only4 = Node("n3", "c", ("172.30.0.3",))
+    assert derive.tunnel_address(only4, 6) == "172.30.0.3", "what it has, before nothing"
+
+
 def test_own_addresses_are_the_host() -> None:
     assert rows(derive.own_node_claims("n1", ["172.30.0.1", "fd00:10:244::1"])) == {
         "172.30.0.1/32": (1, "", 2),

@@ -154,6 +154,14 @@ static __always_inline int netdev_packet(struct __sk_buff *skb, struct packet *p
 	return forward(skb, p, family);
 }
 
+/* Of a family that pods do not have: the tunnel may run over it, and all is the stack's. */
+static __always_inline int underlay_packet(struct __sk_buff *skb, struct packet *p, const int family)
+{
+	if (!parse(skb, family) && p->kind == KIND_ERROR)
+		hear_of_path_mtu(skb, p, family);
+	return TC_ACT_OK;
+}
+
 static __always_inline int netdev_frame(struct __sk_buff *skb)
 {
 	struct packet *p = start(skb, HOOK_NETDEV);
@@ -162,10 +170,10 @@ static __always_inline int netdev_frame(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (skb->vlan_present && skb->vlan_tci & VLAN_NUMBER) /* another network; number 0 is this one */
 		return TC_ACT_OK;
-	if (skb->protocol == bpf_htons(ETH_P_IP) && cfg_ipv4)
-		return netdev_packet(skb, p, IPV4);
-	if (skb->protocol == bpf_htons(ETH_P_IPV6) && cfg_ipv6)
-		return netdev_packet(skb, p, IPV6);
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return cfg_ipv4 ? netdev_packet(skb, p, IPV4) : underlay_packet(skb, p, IPV4);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return cfg_ipv6 ? netdev_packet(skb, p, IPV6) : underlay_packet(skb, p, IPV6);
 	return TC_ACT_OK;
 }
 

@@ -40,6 +40,14 @@ static __always_inline bool is_own(const struct addr *a, const struct ipcache_en
 	return addr_is(a, &cfg_router_ip6) || addr_is(a, &cfg_node_ip6);
 }
 
+/* Is `outer`, with its row, an address of the node whose tunnel ends at `tunnel`? It may send from any that it has. */
+static __always_inline bool is_tunnel_end(const struct addr *outer, const struct ipcache_entry *node,
+					  const struct addr *tunnel)
+{
+	return addr_equal(outer, tunnel) ||
+	       (node && node->flags & IPCACHE_NODE && !addr_is_zero(tunnel) && addr_equal(&node->tunnel, tunnel));
+}
+
 /* The number a source identity has on the wire: local numbers mean nothing on another node. */
 static __always_inline __u32 wire_identity(__u32 identity)
 {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "conntrack.h"
+#include "ipcache.h"
 #include "parse.h"
 #include "policy.h"
 
@@ -86,7 +87,8 @@ static __always_inline bool comes_from_its_way(const struct packet *p, const str
 	case TARGET_LOCAL:
 		return p->hook == HOOK_POD && p->ifindex == half->to_pod.ifindex;
 	case TARGET_OVERLAY:
-		return p->hook == HOOK_OVERLAY && addr_equal(&p->outer, &half->to_tunnel.remote);
+		return p->hook == HOOK_OVERLAY &&
+		       is_tunnel_end(&p->outer, ipcache_find(&p->outer), &half->to_tunnel.remote);
 	case TARGET_ROUTE: /* what another device than ours brings back, the stack forwards */
 		return p->hook == HOOK_NETDEV || p->hook == HOOK_HOST;
 	case TARGET_HOST:

@@ -32,12 +32,13 @@ static __always_inline int source_pod(struct packet *p, const int family, struct
 }
 
 /* May that node send for this address? Pods and routers are behind one node, a node speaks for itself, the world for all. */
-static __always_inline bool speaks_for(const struct packet *p, const struct ipcache_entry *entry)
+static __always_inline bool speaks_for(const struct packet *p, const struct ipcache_entry *entry,
+				       const struct ipcache_entry *node)
 {
 	if (entry && entry->flags & IPCACHE_TUNNEL)
-		return addr_equal(&entry->tunnel, &p->outer);
-	if (entry && entry->flags & IPCACHE_NODE) /* its row names the address it tunnels from, if it has several */
-		return addr_equal(&p->saddr, &p->outer) || addr_equal(&entry->tunnel, &p->outer);
+		return is_tunnel_end(&p->outer, node, &entry->tunnel);
+	if (entry && entry->flags & IPCACHE_NODE)
+		return addr_equal(&p->saddr, &p->outer) || is_tunnel_end(&p->outer, node, &entry->tunnel);
 	return p->vni == IDENTITY_WORLD;
 }
 
@@ -58,7 +59,7 @@ static __always_inline int source_overlay(struct packet *p, const int family, st
 	}
 	if (!node || !(node->flags & IPCACHE_NODE))
 		return REFUSE(p, FILE_RESOLVE, DROP_UNKNOWN_SENDER);
-	if (is_own(&p->saddr, entry, family) || bpf_map_lookup_elem(&cp_local_v1, &p->saddr) || !speaks_for(p, entry))
+	if (is_own(&p->saddr, entry, family) || bpf_map_lookup_elem(&cp_local_v1, &p->saddr) || !speaks_for(p, entry, node))
 		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
 	return 0;
 }
