@@ -150,7 +150,7 @@ def status(node: str) -> dict[str, Any]:
         "endpoints": {"total": 2, "ready": 2, "notReady": 0},
         "policy": {"revision": 3, "policies": 1, "sets": 2, "classes": 4, "bits": 2, "bitsTotal": 1024},
         "identities": 8,
-        "hubble": {"flows": 117, "maxFlows": 65536, "seen": 117, "rate": 2.51, "lost": 0, "heldBack": 0},
+        "hubble": {"flows": 117, "maxFlows": 65536, "seen": 117, "rate": 2.51, "events": 98, "lost": 0, "heldBack": 0},
         "monitor": {"cpus": 2, "rings": 2, "ringBytes": 1048576},
         "jobs": [
             {"name": "store/reflector", "state": "ok", "message": "", "restarts": 0},

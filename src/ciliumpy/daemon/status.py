@@ -102,6 +102,7 @@ class Status:
                 "maxFlows": flows.history.capacity,
                 "seen": flows.history.end,
                 "rate": round(flows.rate, 2),
+                "events": flows.events,
                 "lost": rings.lost,
                 "heldBack": parts.datapath.held_back(),
             },

@@ -96,8 +96,8 @@ class FlowPipeline:
             loop.add_reader(full.fileno(), woken)
             try:
                 while True:
-                    events, losses = await loop.run_in_executor(reader, self._read)
-                    await self._take(events, losses)
+                    events, losses = await loop.run_in_executor(reader, self.read)
+                    await self.take(events, losses)
                     self._sample()
                     wake.clear()
                     try:
@@ -121,10 +121,12 @@ class FlowPipeline:
         finally:
             self._listeners.remove(listener)
 
-    def _read(self) -> tuple[Rows, Sequence[Loss]]:
+    def read(self) -> tuple[Rows, Sequence[Loss]]:
+        """Return what the rings have, and what they lost. In a thread: the rings are nobody else's."""
         return self._rings.consume(), self._rings.take_losses()
 
-    async def _take(self, events: Rows, losses: Sequence[Loss]) -> None:
+    async def take(self, events: Rows, losses: Sequence[Loss]) -> None:
+        """Put records into the history, each loss where it happened."""
         offset = self._clock.now_ns() - self._clock.monotonic_ns()
         self.events += len(events)
         begin = 0
