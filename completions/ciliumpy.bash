@@ -1,12 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 # bash completion for ciliumpy. Made from the command tree; `python -m ciliumpy.cli.completions` makes it anew.
 
+_ciliumpy_names() {
+    "${COMP_WORDS[0]/#\~/$HOME}" __complete "$@" 2>/dev/null
+}
+
+# What can be said: words, file, any, or @KIND, names that are asked for.
+_ciliumpy_offer() {
+    local cut
+    case "$1" in
+        "" | any) ;;
+        file) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+        @*) mapfile -t COMPREPLY < <(compgen -W "$(_ciliumpy_names "${1#@}" "${words[@]:1}")" -- "$current") ;;
+        *)
+            mapfile -t COMPREPLY < <(compgen -W "$1" -- "$current")
+            [[ "${COMPREPLY[0]-}" == *= ]] && ((${#COMPREPLY[@]} == 1)) && compopt -o nospace 2>/dev/null
+            ;;
+    esac
+    if [[ "$current" == *:* && "${COMP_WORDBREAKS-}" == *:* ]]; then
+        cut="${current%"${current##*:}"}"
+        COMPREPLY=("${COMPREPLY[@]#"$cut"}")
+    fi
+}
+
 _ciliumpy() {
-    local current="${COMP_WORDS[COMP_CWORD]}" previous="" path="" word skip=0 i
+    local line="${COMP_LINE:0:COMP_POINT}" current path="" word="" skip=0 given=0 i
+    local -a words
+    read -ra words <<<"$line"
+    [[ "$line" == *[[:space:]] ]] && words+=("")
+    current="${words[-1]}"
     COMPREPLY=()
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        word="${COMP_WORDS[i]}"
-        previous="$word"
+    for ((i = 1; i < ${#words[@]} - 1; i++)); do
+        word="${words[i]}"
         if ((skip)); then
             skip=0
             continue
@@ -14,26 +39,25 @@ _ciliumpy() {
         case "$word" in
             --) return ;;
             ls) path="${path:+$path }list" ;;
-            -*) [[ "$(_ciliumpy_value "$path" "$word")" ]] && skip=1 ;;
-            *) [[ " $(_ciliumpy_words "$path") " == *" $word "* ]] && path="${path:+$path }$word" ;;
+            -*) [[ "$(_ciliumpy_value "$path:$word")" ]] && skip=1 ;;
+            *)
+                if [[ " $(_ciliumpy_words "$path") " == *" $word "* ]]; then
+                    path="${path:+$path }$word"
+                else
+                    given=$((given + 1))
+                fi
+                ;;
         esac
     done
     if ((skip)); then
-        case "$(_ciliumpy_value "$path" "$previous")" in
-            file) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
-            any) ;;
-            *)
-                mapfile -t COMPREPLY < <(compgen -W "$(_ciliumpy_value "$path" "$previous")" -- "$current")
-                [[ "${COMPREPLY[0]}" == *= ]] && ((${#COMPREPLY[@]} == 1)) && compopt -o nospace 2>/dev/null
-                ;;
-        esac
-        return
-    fi
-    if [[ "$current" == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$(_ciliumpy_flags "$path")" -- "$current")
+        _ciliumpy_offer "$(_ciliumpy_value "$path:$word")"
+    elif [[ "$current" == -* ]]; then
+        _ciliumpy_offer "$(_ciliumpy_flags "$path")"
     else
-        mapfile -t COMPREPLY < <(compgen -W "$(_ciliumpy_words "$path")" -- "$current")
+        word="$(_ciliumpy_words "$path")"
+        _ciliumpy_offer "${word:-$(_ciliumpy_value "$path:$given")}"
     fi
+    return 0
 }
 
 _ciliumpy_words() {
@@ -57,22 +81,16 @@ _ciliumpy_words() {
             echo "list dump get" ;;
         "bpf ct")
             echo "list get flush" ;;
-        "bpf endpoint get")
-            echo "NODE:]ID ADDRESS" ;;
         "bpf ipcache")
             echo "list get match" ;;
         "lab")
             echo "demo up status apply delete exec run logs start stop down" ;;
-        "lab logs")
-            echo "NODE [NAMESPACE/]POD" ;;
         "connectivity")
             echo "test" ;;
         "statedb")
             echo "tables dump" ;;
         "config")
             echo "list get set explain" ;;
-        "completion")
-            echo "bash zsh" ;;
     esac
 }
 
@@ -80,25 +98,48 @@ _ciliumpy_flags() {
     case "$1" in
         "" |\
             "endpoint" |\
+            "endpoint get" |\
             "identity" |\
+            "identity list" |\
+            "identity get" |\
             "policy" |\
             "ip" |\
+            "ip get" |\
             "node" |\
+            "node list" |\
             "bpf" |\
             "bpf map" |\
+            "bpf map list" |\
+            "bpf map dump" |\
+            "bpf map get" |\
             "bpf ct" |\
             "bpf endpoint" |\
+            "bpf endpoint list" |\
+            "bpf endpoint get" |\
             "bpf ipcache" |\
+            "bpf ipcache list" |\
+            "bpf ipcache get" |\
+            "bpf ipcache match" |\
             "bpf identity" |\
+            "bpf identity list" |\
+            "bpf identity get" |\
             "bpf metrics" |\
+            "bpf metrics list" |\
+            "bpf metrics get" |\
             "bpf policy" |\
+            "bpf policy list" |\
+            "bpf policy get" |\
             "lab" |\
-            "lab demo" |\
             "connectivity" |\
             "statedb" |\
+            "statedb tables" |\
+            "statedb dump" |\
             "config" |\
-            "completion")
-            echo "--help -h" ;;
+            "config get" |\
+            "config set" |\
+            "config explain" |\
+            "version")
+            echo "--lab --node --output -o --help -h" ;;
         "status")
             echo "--verbose -v --brief --wait --wait-duration --lab --node --output -o --help -h" ;;
         "observe")
@@ -107,32 +148,6 @@ _ciliumpy_flags() {
             echo "--type -t --from --to --related-to --numeric -n --verbose -v --json -j --output -o --direct --lab --node --help -h" ;;
         "endpoint list")
             echo "--namespace -n --labels -l --lab --node --output -o --help -h" ;;
-        "endpoint get" |\
-            "identity list" |\
-            "identity get" |\
-            "ip get" |\
-            "node list" |\
-            "bpf map list" |\
-            "bpf map dump" |\
-            "bpf map get" |\
-            "bpf endpoint list" |\
-            "bpf endpoint get" |\
-            "bpf ipcache list" |\
-            "bpf ipcache get" |\
-            "bpf ipcache match" |\
-            "bpf identity list" |\
-            "bpf identity get" |\
-            "bpf metrics list" |\
-            "bpf metrics get" |\
-            "bpf policy list" |\
-            "bpf policy get" |\
-            "statedb tables" |\
-            "statedb dump" |\
-            "config get" |\
-            "config set" |\
-            "config explain" |\
-            "version")
-            echo "--lab --node --output -o --help -h" ;;
         "policy list" |\
             "policy get")
             echo "--namespace -n --lab --node --output -o --help -h" ;;
@@ -146,6 +161,9 @@ _ciliumpy_flags() {
             echo "--ip --endpoint --port --protocol --force --yes -f -y --lab --node --output -o --help -h" ;;
         "preflight")
             echo "--output -o --help -h" ;;
+        "lab demo" |\
+            "completion")
+            echo "--help -h" ;;
         "lab up")
             echo "--file -f --lab --help -h" ;;
         "lab status")
@@ -172,17 +190,260 @@ _ciliumpy_flags() {
 }
 
 _ciliumpy_value() {
-    case "$1:$2" in
-        "status:--wait-duration" |\
+    case "$1" in
+        ":--lab" |\
             "status:--lab" |\
+            "observe:--lab" |\
+            "monitor:--lab" |\
+            "endpoint:--lab" |\
+            "endpoint list:--lab" |\
+            "endpoint get:--lab" |\
+            "identity:--lab" |\
+            "identity list:--lab" |\
+            "identity get:--lab" |\
+            "policy:--lab" |\
+            "policy list:--lab" |\
+            "policy get:--lab" |\
+            "ip:--lab" |\
+            "ip list:--lab" |\
+            "ip get:--lab" |\
+            "node:--lab" |\
+            "node list:--lab" |\
+            "bpf:--lab" |\
+            "bpf map:--lab" |\
+            "bpf map list:--lab" |\
+            "bpf map dump:--lab" |\
+            "bpf map get:--lab" |\
+            "bpf ct:--lab" |\
+            "bpf ct list:--lab" |\
+            "bpf ct get:--lab" |\
+            "bpf ct flush:--lab" |\
+            "bpf endpoint:--lab" |\
+            "bpf endpoint list:--lab" |\
+            "bpf endpoint get:--lab" |\
+            "bpf ipcache:--lab" |\
+            "bpf ipcache list:--lab" |\
+            "bpf ipcache get:--lab" |\
+            "bpf ipcache match:--lab" |\
+            "bpf identity:--lab" |\
+            "bpf identity list:--lab" |\
+            "bpf identity get:--lab" |\
+            "bpf metrics:--lab" |\
+            "bpf metrics list:--lab" |\
+            "bpf metrics get:--lab" |\
+            "bpf policy:--lab" |\
+            "bpf policy list:--lab" |\
+            "bpf policy get:--lab" |\
+            "lab:--lab" |\
+            "lab up:--lab" |\
+            "lab status:--lab" |\
+            "lab apply:--lab" |\
+            "lab delete:--lab" |\
+            "lab exec:--lab" |\
+            "lab run:--lab" |\
+            "lab logs:--lab" |\
+            "lab start:--lab" |\
+            "lab stop:--lab" |\
+            "lab down:--lab" |\
+            "connectivity:--lab" |\
+            "connectivity test:--lab" |\
+            "statedb:--lab" |\
+            "statedb tables:--lab" |\
+            "statedb dump:--lab" |\
+            "config:--lab" |\
+            "config list:--lab" |\
+            "config get:--lab" |\
+            "config set:--lab" |\
+            "config explain:--lab" |\
+            "version:--lab" |\
+            "lab down:0")
+            echo "@labs" ;;
+        ":--node" |\
             "status:--node" |\
+            "observe:--node" |\
+            "monitor:--node" |\
+            "endpoint:--node" |\
+            "endpoint list:--node" |\
+            "endpoint get:--node" |\
+            "identity:--node" |\
+            "identity list:--node" |\
+            "identity get:--node" |\
+            "policy:--node" |\
+            "policy list:--node" |\
+            "policy get:--node" |\
+            "ip:--node" |\
+            "ip list:--node" |\
+            "ip get:--node" |\
+            "node:--node" |\
+            "node list:--node" |\
+            "bpf:--node" |\
+            "bpf map:--node" |\
+            "bpf map list:--node" |\
+            "bpf map dump:--node" |\
+            "bpf map get:--node" |\
+            "bpf ct:--node" |\
+            "bpf ct list:--node" |\
+            "bpf ct get:--node" |\
+            "bpf ct flush:--node" |\
+            "bpf endpoint:--node" |\
+            "bpf endpoint list:--node" |\
+            "bpf endpoint get:--node" |\
+            "bpf ipcache:--node" |\
+            "bpf ipcache list:--node" |\
+            "bpf ipcache get:--node" |\
+            "bpf ipcache match:--node" |\
+            "bpf identity:--node" |\
+            "bpf identity list:--node" |\
+            "bpf identity get:--node" |\
+            "bpf metrics:--node" |\
+            "bpf metrics list:--node" |\
+            "bpf metrics get:--node" |\
+            "bpf policy:--node" |\
+            "bpf policy list:--node" |\
+            "bpf policy get:--node" |\
+            "lab:--node" |\
+            "lab run:--node" |\
+            "connectivity:--node" |\
+            "statedb:--node" |\
+            "statedb tables:--node" |\
+            "statedb dump:--node" |\
+            "config:--node" |\
+            "config list:--node" |\
+            "config get:--node" |\
+            "config set:--node" |\
+            "config explain:--node" |\
+            "version:--node" |\
+            "lab start:0" |\
+            "lab start:1" |\
+            "lab start:2" |\
+            "lab start:3" |\
+            "lab start:4" |\
+            "lab start:5" |\
+            "lab start:6" |\
+            "lab start:7" |\
+            "lab stop:0" |\
+            "lab stop:1" |\
+            "lab stop:2" |\
+            "lab stop:3" |\
+            "lab stop:4" |\
+            "lab stop:5" |\
+            "lab stop:6" |\
+            "lab stop:7")
+            echo "@nodes" ;;
+        ":--output" |\
+            ":-o" |\
+            "status:--output" |\
+            "status:-o" |\
+            "endpoint:--output" |\
+            "endpoint:-o" |\
+            "endpoint list:--output" |\
+            "endpoint list:-o" |\
+            "endpoint get:--output" |\
+            "endpoint get:-o" |\
+            "identity:--output" |\
+            "identity:-o" |\
+            "identity list:--output" |\
+            "identity list:-o" |\
+            "identity get:--output" |\
+            "identity get:-o" |\
+            "policy:--output" |\
+            "policy:-o" |\
+            "policy list:--output" |\
+            "policy list:-o" |\
+            "policy get:--output" |\
+            "policy get:-o" |\
+            "ip:--output" |\
+            "ip:-o" |\
+            "ip list:--output" |\
+            "ip list:-o" |\
+            "ip get:--output" |\
+            "ip get:-o" |\
+            "node:--output" |\
+            "node:-o" |\
+            "node list:--output" |\
+            "node list:-o" |\
+            "bpf:--output" |\
+            "bpf:-o" |\
+            "bpf map:--output" |\
+            "bpf map:-o" |\
+            "bpf map list:--output" |\
+            "bpf map list:-o" |\
+            "bpf map dump:--output" |\
+            "bpf map dump:-o" |\
+            "bpf map get:--output" |\
+            "bpf map get:-o" |\
+            "bpf ct:--output" |\
+            "bpf ct:-o" |\
+            "bpf ct list:--output" |\
+            "bpf ct list:-o" |\
+            "bpf ct get:--output" |\
+            "bpf ct get:-o" |\
+            "bpf ct flush:--output" |\
+            "bpf ct flush:-o" |\
+            "bpf endpoint:--output" |\
+            "bpf endpoint:-o" |\
+            "bpf endpoint list:--output" |\
+            "bpf endpoint list:-o" |\
+            "bpf endpoint get:--output" |\
+            "bpf endpoint get:-o" |\
+            "bpf ipcache:--output" |\
+            "bpf ipcache:-o" |\
+            "bpf ipcache list:--output" |\
+            "bpf ipcache list:-o" |\
+            "bpf ipcache get:--output" |\
+            "bpf ipcache get:-o" |\
+            "bpf ipcache match:--output" |\
+            "bpf ipcache match:-o" |\
+            "bpf identity:--output" |\
+            "bpf identity:-o" |\
+            "bpf identity list:--output" |\
+            "bpf identity list:-o" |\
+            "bpf identity get:--output" |\
+            "bpf identity get:-o" |\
+            "bpf metrics:--output" |\
+            "bpf metrics:-o" |\
+            "bpf metrics list:--output" |\
+            "bpf metrics list:-o" |\
+            "bpf metrics get:--output" |\
+            "bpf metrics get:-o" |\
+            "bpf policy:--output" |\
+            "bpf policy:-o" |\
+            "bpf policy list:--output" |\
+            "bpf policy list:-o" |\
+            "bpf policy get:--output" |\
+            "bpf policy get:-o" |\
+            "preflight:--output" |\
+            "preflight:-o" |\
+            "lab:--output" |\
+            "lab:-o" |\
+            "lab status:--output" |\
+            "lab status:-o" |\
+            "connectivity:--output" |\
+            "connectivity:-o" |\
+            "statedb:--output" |\
+            "statedb:-o" |\
+            "statedb tables:--output" |\
+            "statedb tables:-o" |\
+            "statedb dump:--output" |\
+            "statedb dump:-o" |\
+            "config:--output" |\
+            "config:-o" |\
+            "config list:--output" |\
+            "config list:-o" |\
+            "config get:--output" |\
+            "config get:-o" |\
+            "config set:--output" |\
+            "config set:-o" |\
+            "config explain:--output" |\
+            "config explain:-o" |\
+            "version:--output" |\
+            "version:-o")
+            echo "text wide json yaml jsonpath= name" ;;
+        "status:--wait-duration" |\
             "observe:--last" |\
             "observe:--first" |\
             "observe:--since" |\
             "observe:--until" |\
-            "observe:--pod" |\
-            "observe:--from-pod" |\
-            "observe:--to-pod" |\
             "observe:--namespace" |\
             "observe:-n" |\
             "observe:--from-namespace" |\
@@ -191,12 +452,6 @@ _ciliumpy_value() {
             "observe:-l" |\
             "observe:--from-label" |\
             "observe:--to-label" |\
-            "observe:--identity" |\
-            "observe:--from-identity" |\
-            "observe:--to-identity" |\
-            "observe:--ip" |\
-            "observe:--from-ip" |\
-            "observe:--to-ip" |\
             "observe:--port" |\
             "observe:--from-port" |\
             "observe:--to-port" |\
@@ -208,17 +463,12 @@ _ciliumpy_value() {
             "observe:--to-cluster" |\
             "observe:--protocol" |\
             "observe:--tcp-flags" |\
-            "observe:--drop-reason-desc" |\
             "observe:--node-name" |\
             "observe:--node-label" |\
             "observe:--uuid" |\
-            "observe:--service" |\
-            "observe:--from-service" |\
-            "observe:--to-service" |\
             "observe:--fqdn" |\
             "observe:--from-fqdn" |\
             "observe:--to-fqdn" |\
-            "observe:--snat-ip" |\
             "observe:--http-status" |\
             "observe:--http-method" |\
             "observe:--http-path" |\
@@ -231,200 +481,29 @@ _ciliumpy_value() {
             "observe:--denylist" |\
             "observe:--field-mask" |\
             "observe:--time-format" |\
-            "observe:--lab" |\
-            "observe:--node" |\
-            "monitor:--from" |\
-            "monitor:--to" |\
-            "monitor:--related-to" |\
-            "monitor:--lab" |\
-            "monitor:--node" |\
-            "endpoint list:--namespace" |\
-            "endpoint list:-n" |\
             "endpoint list:--labels" |\
             "endpoint list:-l" |\
-            "endpoint list:--lab" |\
-            "endpoint list:--node" |\
-            "endpoint get:--lab" |\
-            "endpoint get:--node" |\
-            "identity list:--lab" |\
-            "identity list:--node" |\
-            "identity get:--lab" |\
-            "identity get:--node" |\
-            "policy list:--namespace" |\
-            "policy list:-n" |\
-            "policy list:--lab" |\
-            "policy list:--node" |\
-            "policy get:--namespace" |\
-            "policy get:-n" |\
-            "policy get:--lab" |\
-            "policy get:--node" |\
             "ip list:--labels" |\
             "ip list:-l" |\
-            "ip list:--identity" |\
-            "ip list:--lab" |\
-            "ip list:--node" |\
-            "ip get:--lab" |\
-            "ip get:--node" |\
-            "node list:--lab" |\
-            "node list:--node" |\
-            "bpf map list:--lab" |\
-            "bpf map list:--node" |\
-            "bpf map dump:--lab" |\
-            "bpf map dump:--node" |\
-            "bpf map get:--lab" |\
-            "bpf map get:--node" |\
             "bpf ct list:--ip" |\
-            "bpf ct list:--endpoint" |\
             "bpf ct list:--port" |\
             "bpf ct list:--protocol" |\
-            "bpf ct list:--lab" |\
-            "bpf ct list:--node" |\
             "bpf ct get:--protocol" |\
-            "bpf ct get:--lab" |\
-            "bpf ct get:--node" |\
             "bpf ct flush:--ip" |\
-            "bpf ct flush:--endpoint" |\
             "bpf ct flush:--port" |\
             "bpf ct flush:--protocol" |\
-            "bpf ct flush:--lab" |\
-            "bpf ct flush:--node" |\
-            "bpf endpoint list:--lab" |\
-            "bpf endpoint list:--node" |\
-            "bpf endpoint get:--lab" |\
-            "bpf endpoint get:--node" |\
-            "bpf ipcache list:--lab" |\
-            "bpf ipcache list:--node" |\
-            "bpf ipcache get:--lab" |\
-            "bpf ipcache get:--node" |\
-            "bpf ipcache match:--lab" |\
-            "bpf ipcache match:--node" |\
-            "bpf identity list:--lab" |\
-            "bpf identity list:--node" |\
-            "bpf identity get:--lab" |\
-            "bpf identity get:--node" |\
-            "bpf metrics list:--lab" |\
-            "bpf metrics list:--node" |\
-            "bpf metrics get:--lab" |\
-            "bpf metrics get:--node" |\
-            "bpf policy list:--lab" |\
-            "bpf policy list:--node" |\
-            "bpf policy get:--lab" |\
-            "bpf policy get:--node" |\
-            "lab up:--lab" |\
-            "lab status:--lab" |\
             "lab apply:--timeout" |\
-            "lab apply:--lab" |\
-            "lab delete:--namespace" |\
-            "lab delete:-n" |\
-            "lab delete:--lab" |\
-            "lab exec:--lab" |\
-            "lab run:--namespace" |\
-            "lab run:-n" |\
-            "lab run:--node" |\
             "lab run:--labels" |\
             "lab run:-l" |\
             "lab run:--env" |\
             "lab run:--port" |\
             "lab run:--timeout" |\
-            "lab run:--lab" |\
             "lab logs:--tail" |\
-            "lab logs:--lab" |\
-            "lab start:--lab" |\
-            "lab stop:--lab" |\
-            "lab down:--lab" |\
             "connectivity test:--test" |\
             "connectivity test:--timeout" |\
             "connectivity test:--request-timeout" |\
-            "connectivity test:--concurrency" |\
-            "connectivity test:--lab" |\
-            "statedb tables:--lab" |\
-            "statedb tables:--node" |\
-            "statedb dump:--lab" |\
-            "statedb dump:--node" |\
-            "config list:--lab" |\
-            "config list:--node" |\
-            "config get:--lab" |\
-            "config get:--node" |\
-            "config set:--lab" |\
-            "config set:--node" |\
-            "config explain:--lab" |\
-            "config explain:--node" |\
-            "version:--lab" |\
-            "version:--node")
+            "connectivity test:--concurrency")
             echo "any" ;;
-        "status:--output" |\
-            "status:-o" |\
-            "endpoint list:--output" |\
-            "endpoint list:-o" |\
-            "endpoint get:--output" |\
-            "endpoint get:-o" |\
-            "identity list:--output" |\
-            "identity list:-o" |\
-            "identity get:--output" |\
-            "identity get:-o" |\
-            "policy list:--output" |\
-            "policy list:-o" |\
-            "policy get:--output" |\
-            "policy get:-o" |\
-            "ip list:--output" |\
-            "ip list:-o" |\
-            "ip get:--output" |\
-            "ip get:-o" |\
-            "node list:--output" |\
-            "node list:-o" |\
-            "bpf map list:--output" |\
-            "bpf map list:-o" |\
-            "bpf map dump:--output" |\
-            "bpf map dump:-o" |\
-            "bpf map get:--output" |\
-            "bpf map get:-o" |\
-            "bpf ct list:--output" |\
-            "bpf ct list:-o" |\
-            "bpf ct get:--output" |\
-            "bpf ct get:-o" |\
-            "bpf ct flush:--output" |\
-            "bpf ct flush:-o" |\
-            "bpf endpoint list:--output" |\
-            "bpf endpoint list:-o" |\
-            "bpf endpoint get:--output" |\
-            "bpf endpoint get:-o" |\
-            "bpf ipcache list:--output" |\
-            "bpf ipcache list:-o" |\
-            "bpf ipcache get:--output" |\
-            "bpf ipcache get:-o" |\
-            "bpf ipcache match:--output" |\
-            "bpf ipcache match:-o" |\
-            "bpf identity list:--output" |\
-            "bpf identity list:-o" |\
-            "bpf identity get:--output" |\
-            "bpf identity get:-o" |\
-            "bpf metrics list:--output" |\
-            "bpf metrics list:-o" |\
-            "bpf metrics get:--output" |\
-            "bpf metrics get:-o" |\
-            "bpf policy list:--output" |\
-            "bpf policy list:-o" |\
-            "bpf policy get:--output" |\
-            "bpf policy get:-o" |\
-            "preflight:--output" |\
-            "preflight:-o" |\
-            "lab status:--output" |\
-            "lab status:-o" |\
-            "statedb tables:--output" |\
-            "statedb tables:-o" |\
-            "statedb dump:--output" |\
-            "statedb dump:-o" |\
-            "config list:--output" |\
-            "config list:-o" |\
-            "config get:--output" |\
-            "config get:-o" |\
-            "config set:--output" |\
-            "config set:-o" |\
-            "config explain:--output" |\
-            "config explain:-o" |\
-            "version:--output" |\
-            "version:-o")
-            echo "text wide json yaml jsonpath= name" ;;
         "observe:--input-file" |\
             "lab up:--file" |\
             "lab up:-f" |\
@@ -441,10 +520,38 @@ _ciliumpy_value() {
             "monitor:--type" |\
             "monitor:-t")
             echo "drop trace policy-verdict" ;;
+        "observe:--pod" |\
+            "observe:--from-pod" |\
+            "observe:--to-pod" |\
+            "observe:--service" |\
+            "observe:--from-service" |\
+            "observe:--to-service" |\
+            "lab exec:0")
+            echo "@pods" ;;
+        "observe:--identity" |\
+            "observe:--from-identity" |\
+            "observe:--to-identity" |\
+            "ip list:--identity" |\
+            "identity get:0" |\
+            "bpf ipcache match:0" |\
+            "bpf identity get:0")
+            echo "@identities" ;;
+        "observe:--ip" |\
+            "observe:--from-ip" |\
+            "observe:--to-ip" |\
+            "observe:--snat-ip" |\
+            "ip get:0" |\
+            "bpf ct get:0" |\
+            "bpf ct get:1" |\
+            "bpf ipcache get:0")
+            echo "@addresses" ;;
         "observe:--ip-version")
             echo "none v4 v6" ;;
         "observe:--traffic-direction")
             echo "ingress egress" ;;
+        "observe:--drop-reason-desc" |\
+            "bpf metrics get:0")
+            echo "@reasons" ;;
         "observe:--interface")
             echo "NAME INDEX" ;;
         "observe:--output" |\
@@ -452,14 +559,50 @@ _ciliumpy_value() {
             echo "compact dict json jsonpb table" ;;
         "observe:--color")
             echo "auto always never" ;;
+        "monitor:--from" |\
+            "monitor:--to" |\
+            "monitor:--related-to" |\
+            "bpf ct list:--endpoint" |\
+            "bpf ct flush:--endpoint" |\
+            "bpf endpoint get:0" |\
+            "bpf policy list:0" |\
+            "bpf policy get:0")
+            echo "@endpoints" ;;
         "monitor:--output" |\
-            "monitor:-o")
-            echo "text json" ;;
-        "lab run:--restart")
-            echo "Always OnFailure Never" ;;
-        "connectivity test:--output" |\
+            "monitor:-o" |\
+            "connectivity test:--output" |\
             "connectivity test:-o")
             echo "text json" ;;
+        "endpoint list:--namespace" |\
+            "endpoint list:-n" |\
+            "policy list:--namespace" |\
+            "policy list:-n" |\
+            "policy get:--namespace" |\
+            "policy get:-n" |\
+            "lab delete:--namespace" |\
+            "lab delete:-n" |\
+            "lab run:--namespace" |\
+            "lab run:-n")
+            echo "@namespaces" ;;
+        "lab run:--restart")
+            echo "Always OnFailure Never" ;;
+        "endpoint get:0")
+            echo "@endpoints-or-pods" ;;
+        "policy get:0")
+            echo "@policies" ;;
+        "bpf map dump:0" |\
+            "bpf map get:0")
+            echo "@maps" ;;
+        "lab logs:0")
+            echo "@nodes-or-pods" ;;
+        "statedb dump:0")
+            echo "@tables" ;;
+        "config get:0" |\
+            "config set:0" |\
+            "config explain:0")
+            echo "@settings" ;;
+        "completion:0")
+            echo "bash zsh fish" ;;
     esac
 }
 

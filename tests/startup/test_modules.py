@@ -72,6 +72,13 @@ def test_light_commands(arguments: list[str], shown: str, running: Lab) -> None:
     check(modules)
 
 
+def test_completion_is_lighter_still(running: Lab) -> None:
+    code, modules, printed = loaded(["__complete", "pods", ""], running.run_dir)
+    assert (code, printed.splitlines()[0]) == (0, "guest/visitor-1")
+    check(modules)
+    assert "typer" not in modules
+
+
 @pytest.mark.root
 def test_map_list_is_light(running: Lab) -> None:
     bpffs = Path(f"/sys/fs/bpf/cpt-{os.getpid()}-startup")

@@ -7,9 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-import typer
-
-from ciliumpy.cli.app import in_order, root
 from ciliumpy.cli.terminal import hint_text, printable
 from ciliumpy.kit.errors import CiliumpyError
 
@@ -20,6 +17,10 @@ PIPE_CLOSED = 141  # and SIGPIPE
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: this process's) and return the exit code."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    if args[:1] == ["__complete"]:  # at every TAB: before anything else is loaded
+        from ciliumpy.cli.names import complete
+
+        return complete(args[1:])
     if args == ["--version"]:
         args = ["version"]
     try:
@@ -35,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(args: list[str]) -> int:
+    import typer
+
+    from ciliumpy.cli.app import in_order, root
+
     try:
         group = root()
         with group.make_context("ciliumpy", in_order(args)) as ctx:

@@ -11,8 +11,35 @@ from ciliumpy.cli.app import LazyGroup, root
 FILE_METAVARS = ("FILE", "FILE|DIR|-", "PATH", "[PATH]", "FOLDER")
 
 
+DYNAMIC = {  # metavar: kind of names (cli/names.py)
+    "NODE": "nodes",
+    "[NODE...]": "nodes",
+    "NODE|[NAMESPACE/]POD": "nodes-or-pods",
+    "ENDPOINT": "endpoints-or-pods",
+    "[NODE:]ID": "endpoints",
+    "[[NODE:]ID]": "endpoints",
+    "[NODE:]ID|ADDRESS": "endpoints",
+    "ID[,ID…]": "endpoints",
+    "[NAMESPACE/]POD": "pods",
+    "[NAMESPACE/]PREFIX": "pods",
+    "NAMESPACE": "namespaces",
+    "ID": "identities",
+    "IDENTITY": "identities",
+    "ADDRESS": "addresses",
+    "ADDRESS[:PORT]": "addresses",
+    "[ADDRESS[:PORT]]": "addresses",
+    "MAP": "maps",
+    "TABLE": "tables",
+    "KEY": "settings",
+    "REASON": "reasons",
+}
+
+
 class Flag(NamedTuple):
-    """`names` as they are typed; `choices` of the value if it has a fixed set; `takes_value` false for a switch."""
+    """`names` as they are typed; `choices` of the value if it has a fixed set; `takes_value` false for a switch.
+
+    `dynamic`: the kind of names that the value is one of, if those are known only when it is typed.
+    """
 
     names: tuple[str, ...]
     metavar: str
@@ -20,12 +47,15 @@ class Flag(NamedTuple):
     takes_value: bool
     choices: tuple[str, ...]
     default: str
+    dynamic: str = ""
 
 
 class Argument(NamedTuple):
     metavar: str
     help: str
     choices: tuple[str, ...]
+    dynamic: str = ""
+    repeated: bool = False
 
 
 class Node(NamedTuple):
@@ -45,6 +75,14 @@ class Node(NamedTuple):
             yield from child.walk()
 
 
+FORMATS = ("text", "wide", "json", "yaml", "jsonpath=", "name")
+ANYWHERE = (  # what stands before a verb: app.EVERYWHERE
+    Flag(("--lab",), "NAME", "Ask this lab.", takes_value=True, choices=(), default="", dynamic="labs"),
+    Flag(("--node",), "NODE", "Ask this node's agent only.", takes_value=True, choices=(), default="", dynamic="nodes"),
+    Flag(("--output", "-o"), "FORMAT", "How to print.", takes_value=True, choices=FORMATS, default=""),
+)
+
+
 def tree() -> Node:
     return _node(root(), ("ciliumpy",), "", None)
 
@@ -56,14 +94,16 @@ def _node(command: Any, path: tuple[str, ...], line: str, parent: Any) -> Node:
         for name, entry in command.entries.items():
             children.append(_node(command.get_command(context, name), (*path, name), entry.help, context))
     params = command.get_params(context)
+    everywhere = ANYWHERE if children else ()
     return Node(
         path,
         line or command.help or "",
         command.help or "",
         command.get_usage(context).removeprefix("Usage: "),
         tuple(children),
-        tuple(_flag(each, context) for each in params if each.param_type_name == "option" and not each.hidden),
-        tuple(_argument(each) for each in params if each.param_type_name == "argument" and not each.hidden),
+        everywhere
+        + tuple(_flag(each, context) for each in params if each.param_type_name == "option" and not each.hidden),
+        tuple(_argument(each, path) for each in params if each.param_type_name == "argument" and not each.hidden),
     )
 
 
@@ -75,12 +115,19 @@ def _flag(option: Any, context: Any) -> Flag:
     default = option.default
     shown = "" if default in (None, False, "", []) or switch or callable(default) else str(default)
     text = option.help or (record[1] if record else "")
-    return Flag(names, metavar, text, not switch, choices(option, metavar), shown)
+    kind = {"--lab": "labs", "--drop-reason-desc": "reasons"}.get(names[0], "") or DYNAMIC.get(metavar, "")
+    return Flag(names, metavar, text, not switch, () if kind else choices(option, metavar), shown, kind)
 
 
-def _argument(argument: Any) -> Argument:
+def _argument(argument: Any, path: tuple[str, ...]) -> Argument:
     metavar = argument.metavar or argument.name.upper()
-    return Argument(metavar, argument.help or "", choices(argument, metavar))
+    kind = DYNAMIC.get(metavar, "")
+    if path[1:] == ("policy", "get"):
+        kind = "policies"
+    elif path[1:] == ("lab", "down"):
+        kind = "labs"
+    found = () if kind else choices(argument, metavar)
+    return Argument(metavar, argument.help or "", found, kind, argument.nargs == -1)
 
 
 def choices(param: Any, metavar: str) -> tuple[str, ...]:
