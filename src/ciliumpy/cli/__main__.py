@@ -52,9 +52,25 @@ def run(args: list[str]) -> int:
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "ciliumpy"
         return report(error.format_message(), f"`{path} --help` lists what it takes", error.exit_code)
+    except KeyError as error:
+        other = other_version()
+        if not other:
+            raise
+        return report(
+            f"the agent's answer has no {error}", f"the agent is version {other}; restart it with this one", 1
+        )
     except PermissionError as error:
         return report(f"no permission for {error.filename or 'this'}", "run it as root (sudo)", 1)
     return 0
+
+
+def other_version() -> str:
+    """Return the version of an agent of this machine that is not this command's, if there is one."""
+    from ciliumpy import __version__
+    from ciliumpy.client import target
+
+    found = {each.version for place in target.known() for each in target.targets(place) if each.running}
+    return next(iter(sorted(found - {__version__, ""})), "")
 
 
 def report(message: str, hint: str | None, code: int) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ciliumpy.cli.output import Column, Item, Pairs, Problem, description, table
 from ciliumpy.cli.terminal import printable
@@ -22,7 +23,9 @@ def brief(agents: Sequence[Item], errors: Sequence[Problem]) -> str:
         return one_line(f"error in {error.node}: {error.message}")
     for agent in agents:
         if agent["state"] != "ok":
-            return one_line(f"error in {agent['node']}: {next(iter(complaints(agent)), agent['state'])}")
+            first = next(iter(complaints(agent)), None)
+            why = f"{first.what or first.place}: {first.message}" if first else agent["state"]
+            return one_line(f"error in {agent['node']}: {why}")
     return "OK"
 
 
@@ -36,9 +39,9 @@ def text(agents: Sequence[Item], *, verbose: bool, asked: int) -> str:
         parts = [one(agent, verbose=verbose) for agent in agents]
     else:
         parts = [table(COLUMNS, agents)] if agents else []
-    wrong = list(problems(agents))
+    wrong = problems(agents)
     if wrong:
-        parts.append("Problems:\n" + "".join(f"  {line}\n" for line in wrong))
+        parts.append(wrong)
     return "\n".join(parts)
 
 
@@ -161,23 +164,41 @@ def details(agent: Item) -> str:
     )
 
 
-def problems(agents: Iterable[Item]) -> Iterable[str]:
-    """Yield what is wrong, one line each; what several nodes say alike comes once, with their names."""
-    seen: dict[str, list[str]] = {}
+class Complaint(NamedTuple):
+    """`severity` is error or notice; `what` the object and field, the store or a job; `place` a file and line."""
+
+    severity: str
+    what: str
+    message: str
+    place: str = ""
+
+
+def problems(agents: Iterable[Item]) -> str:
+    """Return what is wrong, errors first; what several nodes say alike comes once, with their names."""
+    seen: dict[Complaint, list[str]] = {}
     for agent in agents:
-        for line in complaints(agent):
-            seen.setdefault(line, []).append(agent["node"])
-    for line, nodes in seen.items():
-        yield printable(f"{', '.join(nodes)}: {line}")
+        for each in complaints(agent):
+            seen.setdefault(each, []).append(agent["node"])
+    if not seen:
+        return ""
+    counts = [(word, sum(each.severity == word for each in seen)) for word in ("error", "notice")]
+    text = ["Problems: " + ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts if n)]
+    for each in sorted(seen, key=lambda each: each.severity != "error"):
+        text.append(f"  {each.severity} on {', '.join(seen[each])}: {each.what or each.place}")
+        text += [f"    {line}" for line in each.message.splitlines()]
+        if each.what and each.place:
+            text.append(f"    in {each.place}")
+    return "".join(printable(line) + "\n" for line in text)
 
 
-def complaints(agent: Item) -> Iterable[str]:
+def complaints(agent: Item) -> Iterable[Complaint]:
     for problem in sorted(agent["problems"], key=lambda p: p["severity"] != "error"):
         place = problem["origin"] + (f":{problem['line']}" if problem["line"] else "")
-        where = " ".join(part for part in (place, problem["object"], problem["field"]) if part)
-        yield f"{problem['severity']}: {where}: {problem['message']}"
+        what = " ".join(part for part in (problem["object"], problem["field"]) if part)
+        yield Complaint(problem["severity"], what, problem["message"], place)
     if agent["store"]["state"] != "ok":
-        yield f"error: store {agent['store']['path']}: {agent['store']['message'] or agent['store']['state']}"
+        message = agent["store"]["message"] or agent["store"]["state"]
+        yield Complaint("error", "the store", message, agent["store"]["path"])
     for job in agent["jobs"]:
         if job["state"] == "degraded":
-            yield f"error: job {job['name']}: {job['message']}"
+            yield Complaint("error", f"job {job['name']}", job["message"])

@@ -15,6 +15,9 @@ import pytest
 
 from ciliumpy.cli.__main__ import main
 from ciliumpy.cli.app import ROOT, Group, Verb
+from ciliumpy.client import target
+from ciliumpy.client.admin import AdminClient
+from ciliumpy.kit.errors import CiliumpyError
 from tests.golden.agents import Lab, lab
 
 
@@ -59,13 +62,24 @@ def test_status_is_red(running: Lab, capsys: pytest.CaptureFixture[str]) -> None
     problem |= {"field": "spec.ingress[0]", "message": "unknown field"}
     for node in ("n1", "n2"):
         running.statuses[node] |= {"state": "degraded", "problems": [problem]}
+    running.statuses["n2"]["problems"] = [problem | {"severity": "notice", "line": 0, "field": ""}, problem]
+    running.statuses["n2"]["jobs"] = [{"name": "flows", "state": "degraded", "message": "no ring", "restarts": 3}]
     assert main(["status"]) == 1
     shown = capsys.readouterr().out
     assert "n1     Degraded" in shown
-    line = "n1, n2: error: /store/p.yaml:7 CiliumNetworkPolicy/shop/api spec.ingress[0]: unknown field"
-    assert f"Problems:\n  {line}\n" in shown
+    assert shown.partition("\n\n")[2].splitlines() == [
+        "Problems: 2 errors, 1 notice",
+        "  error on n1, n2: CiliumNetworkPolicy/shop/api spec.ingress[0]",
+        "    unknown field",
+        "    in /store/p.yaml:7",
+        "  error on n2: job flows",
+        "    no ring",
+        "  notice on n2: CiliumNetworkPolicy/shop/api",
+        "    unknown field",
+        "    in /store/p.yaml",
+    ]
     assert main(["status", "--brief", "--node", "n1"]) == 1
-    assert capsys.readouterr().out.startswith("error in n1: ")
+    assert capsys.readouterr().out == "error in n1: CiliumNetworkPolicy/shop/api spec.ingress[0]: unknown field\n"
     assert main(["status", "-o", "json"]) == 1
 
 
@@ -86,7 +100,14 @@ def test_status_waits_no_longer_than_it_should(running: Lab) -> None:
 
 
 def test_no_traceback_without_an_agent(tmp_path: Path) -> None:
-    for arguments in (["status"], ["endpoint", "list"], ["statedb", "dump", "pods"], ["bpf", "map", "list"]):
+    for arguments in (
+        ["status"],
+        ["endpoint", "list"],
+        ["statedb", "dump", "pods"],
+        ["config"],
+        ["ip", "get", "::1"],
+        ["bpf", "map", "list"],
+    ):
         child = subprocess.run(
             [sys.executable, "-m", "ciliumpy.cli", *arguments],
             env={**os.environ, "CILIUMPY_RUN_DIR": str(tmp_path)},
@@ -98,6 +119,23 @@ def test_no_traceback_without_an_agent(tmp_path: Path) -> None:
             assert child.returncode == 1
             assert child.stderr.startswith("Error: ")
             assert "Traceback" not in child.stderr
+
+
+def test_an_agent_of_another_version_is_named(running: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not know a path, or its answer lacks what this version prints."""
+    running.announce("n1", version="0.0.1")
+    del running.statuses["n1"]["hubble"]
+    assert main(["status", "--node", "n1"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: the agent's answer has no 'hubble'",
+        "hint: the agent is version 0.0.1; restart it with this one",
+    ]
+    running.announce("n1")
+    with pytest.raises(KeyError):
+        main(["status", "--node", "n1"])
+    running.announce("n1", version="0.0.1")
+    with pytest.raises(CiliumpyError, match=r"does not know /v1/later: it is version 0\.0\.1, and this command"):
+        AdminClient.of(target.select(node="n1")[0]).get("/v1/later")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become nobody")
