@@ -220,7 +220,7 @@ def test_garbage_on_the_cni_socket(node) -> None:
         b"\n",
         b"{}\n",
         b"[1,2]\n",
-        b'{"command":"GC","containerID":"x","ifname":"y"}\n',
+        b'{"command":"FROB","containerID":"x","ifname":"y"}\n',
         b"\xff" * 70000,
     ):
         with socket.socket(socket.AF_UNIX) as client:

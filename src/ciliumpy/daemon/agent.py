@@ -73,8 +73,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         records,
         own.pools,
         plug,
-        closed=kernel.endpoints.closed,
-        verify=kernel.endpoints.verify,
+        kernel.endpoints,
         clock=clock,
         cluster=config.node.cluster,
     )

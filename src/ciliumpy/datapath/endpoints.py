@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from ciliumpy.datapath import encode
@@ -46,6 +48,9 @@ class EndpointTarget:
         self._doors = doors
         self._endpoints = endpoints
         self._held: dict[int, KernelEndpoint] = {}  # as the kernel has them
+        self._prepared: dict[str, int] = {}  # device -> ifindex, of those with programs
+        self._preparing = threading.Lock()
+        self._attacher = ThreadPoolExecutor(1, "attach")
         self._lock = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._foreign = self._read_foreign()
@@ -74,6 +79,25 @@ class EndpointTarget:
         async with self._changed:
             self._changed.notify_all()
         return errors
+
+    def prepare(self, device: str, ifindex: int) -> asyncio.Future[None]:
+        """Begin to put the programs on a pod's device ahead of its rows: until those are there it drops everything.
+
+        Attaching waits for the kernel's readers, one device after another: it goes on beside what makes the rows.
+        """
+        return asyncio.get_running_loop().run_in_executor(self._attacher, self._prepare, device, ifindex)
+
+    def _prepare(self, device: str, ifindex: int) -> None:
+        with self._preparing:  # what has begun beside is waited for, not begun anew
+            if self._prepared.get(device) != ifindex:
+                self._doors.prepare_pod_device(device, ifindex)
+                self._doors.attach_pod(device, ifindex)
+                self._prepared[device] = ifindex
+
+    async def abandon(self, device: str) -> None:
+        """Take the program off a device that has no rows (any more); one that has none is no error."""
+        if self._prepared.pop(device, None) is not None:
+            await asyncio.to_thread(self._doors.detach_pod, device)
 
     async def closed(self, slot: int, generation: int, timeout_s: float = 10.0) -> None:
         """Wait until the kernel has nothing of that endpoint. CiliumpyError: it still has after `timeout_s`."""
@@ -123,10 +147,9 @@ class EndpointTarget:
         errors: dict[Hashable, str] = {}
         for row in rows:
             try:
-                self._doors.prepare_pod_device(row.host_interface, row.ifindex)
                 text = self._write_slot(row)
                 if not text:
-                    self._doors.attach_pod(row.host_interface, row.ifindex)
+                    self._prepare(row.host_interface, row.ifindex)
                     text = self._write_addresses(row)
                 if not text:
                     self._held[row.slot] = row
@@ -174,6 +197,7 @@ class EndpointTarget:
             self._epochs.bump_endpoints([row.slot])
             try:
                 if not self._is_anothers(row):
+                    self._prepared.pop(row.host_interface, None)
                     self._doors.detach_pod(row.host_interface)
             except (CiliumpyError, OSError) as error:
                 errors[row.slot] = str(error)

@@ -25,7 +25,7 @@ from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import NAMESPACES, PODS, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from ciliumpy.endpoints.attachment import Pair, Previous, Request
     from ciliumpy.endpoints.plug import Plug
@@ -49,12 +49,26 @@ class AddressPool(Protocol):
     def release(self, text: str) -> None: ...
 
 
+class Datapath(Protocol):
+    """What the datapath does for an endpoint that is not done by its rows."""
+
+    def prepare(self, device: str, ifindex: int) -> asyncio.Future[None]:
+        """Begin to put the programs on a device; it stays closed until its rows are there."""
+
+    async def abandon(self, device: str) -> None:
+        """Take them off, if they are still on."""
+
+    async def closed(self, slot: int, generation: int) -> None:
+        """Return when it has let go of an endpoint."""
+
+    async def verify(self, slot: int) -> list[str]:
+        """Tell what it has of an endpoint otherwise than it shall."""
+
+
 class Endpoints:
     """Plugs pods in and out.
 
-    `pools` has a pool a family, `closed(slot, generation)` waits until the datapath has let go of an endpoint,
-    `verify(slot)` tells what of it is not as it shall be. A pool, the slots and the records are touched on the event
-    loop only.
+    `pools` has a pool a family. A pool, the slots and the records are touched on the event loop only.
     """
 
     def __init__(
@@ -63,9 +77,8 @@ class Endpoints:
         records: Records,
         pools: Mapping[str, AddressPool],
         plug: Plug,
+        datapath: Datapath,
         *,
-        closed: Callable[[int, int], Awaitable[None]],
-        verify: Callable[[int], Awaitable[list[str]]],
         clock: Clock,
         cluster: str = "default",
     ) -> None:
@@ -75,8 +88,7 @@ class Endpoints:
         self._records = records
         self._pools = pools
         self._plug = plug
-        self._closed = closed
-        self._verify = verify
+        self._datapath = datapath
         self._clock = clock
         self._cluster = cluster
         self._slots = allocate.Slots()
@@ -146,7 +158,7 @@ class Endpoints:
             state, error = shown_state(self._db, endpoint)
             if state != READY:
                 found.append(f"endpoint {endpoint.id} is {state}{f': {error}' if error else ''}")
-            found += await self._verify(endpoint.id)
+            found += await self._datapath.verify(endpoint.id)
         if found:
             raise DiffersError(f"container {container_id} is not as it was plugged in: {found[0]}", "; ".join(found))
 
@@ -189,25 +201,26 @@ class Endpoints:
             self._busy.discard(key)
 
     async def _create(self, request: Request, endpoint: Endpoint, netns_fd: int) -> Endpoint:
-        filled: asyncio.Future[None] | None = None
+        beside: list[asyncio.Future[None]] = []
         try:
             record = self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid, request.network)
             if endpoint.chained:
                 await _whole(self._records.save, record)
             else:
                 ifindex, peer_ifindex = await _whole(self._make, record, netns_fd)
-                # The pod's side takes as long as the datapath's: both at once.
-                filled = asyncio.get_running_loop().run_in_executor(None, self._plug.fill, endpoint, netns_fd)
                 endpoint = msgspec.structs.replace(endpoint, ifindex=ifindex, peer_ifindex=peer_ifindex)
+                # The pod's side, and the programs, take as long as identity, policy and rows: all at once.
+                loop = asyncio.get_running_loop()
+                beside.append(loop.run_in_executor(None, self._plug.fill, endpoint, netns_fd))
+            beside.append(self._datapath.prepare(endpoint.host_interface, endpoint.ifindex))
             with self._db.write() as txn:
                 self._place(txn, endpoint)
             await self._remember([endpoint.id])
             await self._ready(endpoint)
-            if filled is not None:
-                await asyncio.shield(filled)
+            for each in beside:
+                await asyncio.shield(each)
         except BaseException:
-            if filled is not None:
-                await asyncio.gather(filled, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
             await self._destroy(endpoint)
             raise
         return self._table.get(endpoint.id) or endpoint
@@ -282,7 +295,8 @@ class Endpoints:
             txn.delete(ENDPOINTS, endpoint.id)
             self._forget_request(txn, endpoint.labels)
         if held:
-            await self._closed(endpoint.id, endpoint.generation)
+            await self._datapath.closed(endpoint.id, endpoint.generation)
+        await self._datapath.abandon(endpoint.host_interface)
         if not endpoint.chained:
             await asyncio.to_thread(self._plug.remove, endpoint.host_interface)
         for pool, address in self._pooled(endpoint):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.net import addresses as _addresses
 from ciliumpy.net import netns
-from ciliumpy.net.netlink import KernelRefusalError, attribute, conversation
+from ciliumpy.net.netlink import KernelRefusalError, attribute, conversation, session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,9 +97,10 @@ def create_veth(
     host: dict[str, Any] = {"ifname": host_name, "kind": "veth", "mtu": mtu, "peer": peer}
     if host_mac:
         host["address"] = host_mac
-    with conversation(f"cannot make the veth pair {host_name} - {peer_name}") as route:
-        route.link("add", **host)
-    made = need(host_name)
+    with session():
+        with conversation(f"cannot make the veth pair {host_name} - {peer_name}") as route:
+            route.link("add", **host)
+        made = need(host_name)
     if up:
         set_up(made.ifindex)
         netns.run_in(peer_ns_fd, set_up, made.peer)
@@ -134,12 +135,13 @@ def _index(which: str | int) -> int:
 
 def delete(which: str | int) -> bool:
     """Delete the link; return False if it was not there. A veth takes its peer along."""
-    found = link(which)
-    if found is None:
-        return False
     try:
-        with conversation(f"cannot delete link {which}") as route:
-            route.link("del", index=found.ifindex)
+        with session():
+            found = link(which)
+            if found is None:
+                return False
+            with conversation(f"cannot delete link {which}") as route:
+                route.link("del", index=found.ifindex)
     except KernelRefusalError as error:
         if error.code == errno.ENODEV:
             return False

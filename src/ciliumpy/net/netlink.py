@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,38 @@ class KernelRefusalError(CiliumpyError):
         super().__init__(f"{what}: {os.strerror(self.code)}", _HINTS.get(self.code, "see the kernel log (dmesg)"))
 
 
+class _Open(threading.local):
+    """The socket of the calling thread's session."""
+
+    route: IPRoute | None = None
+
+
+_open = _Open()
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Let all conversations of this thread within the block share a socket: half of a short one is its beginning.
+
+    The socket is of the namespace that the thread is in now.
+    """
+    if _open.route is not None:
+        yield
+        return
+    with IPRoute() as route:
+        _open.route = route
+        try:
+            yield
+        finally:
+            _open.route = None
+
+
 @contextmanager
 def conversation(what: str) -> Iterator[Any]:
     """Yield a pyroute2 IPRoute; what the kernel refuses inside is raised as KernelRefusalError("<what>: <why>")."""
-    with IPRoute() as route:
+    with session():
         try:
-            yield route
+            yield _open.route
         except NetlinkError as error:
             raise KernelRefusalError(what, error) from error
 

@@ -74,17 +74,26 @@ class Node:
             self.records,
             self.pools,
             self.plug,
-            closed=self.closed,
-            verify=self.verify,
+            self,
             clock=SystemClock(),
             cluster="c",
         )
         self.faults: list[str] = []
+        self.prepared: set[str] = set()
         self.answers = True
         self.next_identity = 256
 
     async def closed(self, slot: int, generation: int) -> None:
         self.plug.log.append("closed")
+
+    def prepare(self, device: str, ifindex: int) -> asyncio.Future[None]:
+        self.prepared.add(device)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+    async def abandon(self, device: str) -> None:
+        self.prepared.discard(device)
 
     async def verify(self, slot: int) -> list[str]:
         return self.faults
