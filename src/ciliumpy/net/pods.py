@@ -6,6 +6,8 @@ from __future__ import annotations
 from ciliumpy.net import addresses, links, netns, routes, sysctl
 from ciliumpy.net.netlink import session
 
+_LOOPBACK = 1  # the first device of every namespace
+
 
 def configure_pod(
     ns_fd: int,
@@ -28,7 +30,7 @@ def _configure(
 ) -> None:
     with session():
         device = links.need(ifname)
-        links.set_up("lo")
+        links.set_up(_LOOPBACK)
         if device.mtu != mtu:
             links.set_mtu(device.ifindex, mtu)
         # No link-local address, so no router solicitations: the only neighbour is the gateway, known by address.

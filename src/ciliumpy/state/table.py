@@ -229,6 +229,8 @@ class Table(Generic[R]):
 
     def _bury(self) -> None:
         """Forget the deletions that every observer has seen. One that has not started needs none."""
+        if not self._graves:
+            return
         seen = min((o.seen for o in self._observers if o.started), default=self.revision)
         while self._graves and self._graves[0][0] <= seen:
             revision, key = self._graves.popleft()
