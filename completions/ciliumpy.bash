@@ -88,7 +88,7 @@ _ciliumpy_words() {
         "connectivity")
             echo "test" ;;
         "statedb")
-            echo "tables dump" ;;
+            echo "tables dump watch" ;;
         "config")
             echo "list get set explain" ;;
     esac
@@ -134,6 +134,7 @@ _ciliumpy_flags() {
             "statedb" |\
             "statedb tables" |\
             "statedb dump" |\
+            "statedb watch" |\
             "config" |\
             "config get" |\
             "config set" |\
@@ -250,6 +251,7 @@ _ciliumpy_value() {
             "statedb:--lab" |\
             "statedb tables:--lab" |\
             "statedb dump:--lab" |\
+            "statedb watch:--lab" |\
             "config:--lab" |\
             "config list:--lab" |\
             "config get:--lab" |\
@@ -307,6 +309,7 @@ _ciliumpy_value() {
             "statedb:--node" |\
             "statedb tables:--node" |\
             "statedb dump:--node" |\
+            "statedb watch:--node" |\
             "config:--node" |\
             "config list:--node" |\
             "config get:--node" |\
@@ -571,7 +574,9 @@ _ciliumpy_value() {
         "monitor:--output" |\
             "monitor:-o" |\
             "connectivity test:--output" |\
-            "connectivity test:-o")
+            "connectivity test:-o" |\
+            "statedb watch:--output" |\
+            "statedb watch:-o")
             echo "text json" ;;
         "endpoint list:--namespace" |\
             "endpoint list:-n" |\
@@ -595,7 +600,8 @@ _ciliumpy_value() {
             echo "@maps" ;;
         "lab logs:0")
             echo "@nodes-or-pods" ;;
-        "statedb dump:0")
+        "statedb dump:0" |\
+            "statedb watch:0")
             echo "@tables" ;;
         "config get:0" |\
             "config set:0" |\

@@ -8,6 +8,7 @@
     GET /v1/policies    /v1/policies/{namespace}/{name}     "-" is the namespace of a cluster-wide policy
     GET /v1/nodes       /v1/ipcache
     GET /v1/statedb     /v1/statedb/{table}                 tables, and the rows of one as they are
+    GET /v1/statedb/{table}/watch           the rows of a table and then its changes, one JSON object a line
     GET /v1/config      /v1/config/{key}                    the configuration in force, and where it came from
     PUT /v1/config/{key}                    {"value": "debug"}: change a setting until the agent's next start
     GET /v1/monitor?type=drop,trace         events as they come, one JSON object a line
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from ciliumpy.state.database import Database
+    from ciliumpy.state.table import Table
 
 T = TypeVar("T")
 
@@ -101,6 +103,7 @@ def application(context: AdminContext) -> Starlette:
         Route("/v1/ipcache", handlers.ipcache),
         Route("/v1/statedb", handlers.tables),
         Route("/v1/statedb/{table}", handlers.table),
+        Route("/v1/statedb/{table}/watch", handlers.watch),
     ]
     return Starlette(
         routes=routes,
@@ -202,11 +205,18 @@ class Handlers:
         return JSONResponse({"items": [statedb.summary(table) for table in self._db.tables.values()]})
 
     async def table(self, request: Request) -> Response:
+        table = self._table(request)
+        return _items(table.all(), lambda row: statedb.dump(table, row))
+
+    async def watch(self, request: Request) -> Response:
+        return StreamingResponse(statedb.watch(self._table(request)), media_type="application/x-ndjson")
+
+    def _table(self, request: Request) -> Table[Any]:
         name = request.path_params["table"]
         table = self._db.tables.get(name)
         if table is None:
             raise AbsentError(f"there is no table {name!r}", "`ciliumpy statedb tables` shows them")
-        return _items(table.all(), lambda row: statedb.dump(table, row))
+        return table
 
 
 def _items(rows: Sequence[T], convert: Callable[[T], Mapping[str, Any]]) -> Response:

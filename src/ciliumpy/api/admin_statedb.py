@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from ciliumpy.state.observer import Change, Observer
     from ciliumpy.state.table import Table
+
+SLICE = 256  # rows that are encoded before other jobs have their turn
+MOST_BEHIND = 10_000  # deletions that are kept for a watcher who does not read
 
 
 def summary(table: Table[Any]) -> dict[str, Any]:
@@ -31,6 +39,60 @@ def dump(table: Table[Any], row: Any) -> dict[str, Any]:
         status = table.status(key)
         item["status"] = {"state": status.state, "error": status.error}
     return item | {"row": plain(msgspec.to_builtins(row, builtin_types=(bytes,)))}
+
+
+async def watch(table: Table[Any]) -> AsyncIterator[bytes]:
+    """Yield lines of JSON: {"rows", "revision", "missed"}, so many rows, then changes as they come, for ever.
+
+    Of a row that changes faster than it is read only the last change is told. A reader who is too many deletions behind
+    gets another first line, with how many changes it `missed`, and all rows again.
+    """
+    missed = 0
+    while True:
+        observer = table.observe("admin-watch", limit=MOST_BEHIND)
+        try:
+            rows = observer.take()
+            yield _line({"rows": len(rows), "revision": table.revision, "missed": missed})
+            async for part in _lines(rows, initial=True):
+                yield part
+            while not observer.closed:
+                if observer.pending:
+                    async for part in _lines(observer.take(), initial=False):
+                        yield part
+                else:
+                    await _news(observer)
+            missed = observer.missed
+        finally:
+            observer.close()
+
+
+async def _news(observer: Observer[Any]) -> None:
+    """Wait until there is something to take, or the table has given the observer up."""
+    try:
+        await observer.wait()
+    except RuntimeError:
+        if not observer.closed:
+            raise
+
+
+async def _lines(changes: Sequence[Change[Any]], *, initial: bool) -> AsyncIterator[bytes]:
+    for start in range(0, len(changes), SLICE):
+        yield b"".join(
+            _line(
+                {
+                    "revision": change.revision,
+                    "deleted": change.deleted,
+                    "initial": initial,
+                    "row": plain(msgspec.to_builtins(change.row, builtin_types=(bytes,))),
+                }
+            )
+            for change in changes[start : start + SLICE]
+        )
+        await asyncio.sleep(0)
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 def plain(value: Any) -> Any:

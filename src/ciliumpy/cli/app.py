@@ -165,6 +165,7 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
             {
                 "tables": Verb("ciliumpy.cli.statedb.tables", "List the tables with their row counts."),
                 "dump": Verb("ciliumpy.cli.statedb.dump", "Print the rows of a table."),
+                "watch": Verb("ciliumpy.cli.statedb.watch", "Print the rows of a table, and then what changes."),
             },
         ),
         "config": Group(

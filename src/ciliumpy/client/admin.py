@@ -49,21 +49,19 @@ class AdminClient:
         return self._ask(path, method="PUT", body=json.dumps(value).encode())
 
     def _ask(self, path: str, **request: Any) -> Any:
-        import json
-
         with self._request(path, **request) as answer:
             body = answer.read()
-        try:
-            value = json.loads(body)
-        except ValueError as error:
-            raise CiliumpyError(f"the agent answered {path} with something that is no JSON: {error}") from error
+        value = _json(body, path)
         if answer.status >= 400:
-            said = value if isinstance(value, dict) else {}
-            message = said.get("message") or f"the agent answered {path} with status {answer.status}"
-            if message.endswith((": Not Found", ": Method Not Allowed")):
-                raise self._other_version(path)
-            raise CiliumpyError(message, said.get("hint") or None)
+            raise self._refusal(path, answer.status, value)
         return value
+
+    def _refusal(self, path: str, status: int, value: Any) -> CiliumpyError:
+        said = value if isinstance(value, dict) else {}
+        message = said.get("message") or f"the agent answered {path} with status {status}"
+        if message.endswith((": Not Found", ": Method Not Allowed")):
+            return self._other_version(path)
+        return CiliumpyError(message, said.get("hint") or None)
 
     def _other_version(self, path: str) -> CiliumpyError:
         from ciliumpy import __version__
@@ -77,7 +75,7 @@ class AdminClient:
         """Yield the lines that `path` sends, without their end, until the agent ends it."""
         with self._request(path, timeout_s=None) as answer:
             if answer.status >= 400:
-                raise CiliumpyError(answer.read().decode(errors="replace"))
+                raise self._refusal(path, answer.status, _json(answer.read(), path))
             rest = b""
             for part in answer.parts():
                 *lines, rest = (rest + part).split(b"\n")
@@ -177,6 +175,15 @@ class Answer:
 def _quoted(path: str) -> str:
     """Return a path as it may stand in a request; names in it come from users."""
     return "".join(chr(octet) if octet in _PLAIN else f"%{octet:02X}" for octet in path.encode())
+
+
+def _json(body: bytes, path: str) -> Any:
+    import json
+
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise CiliumpyError(f"the agent answered {path} with something that is no JSON: {error}") from error
 
 
 def _broken() -> CiliumpyError:

@@ -23,8 +23,11 @@ class Change(NamedTuple, Generic[R]):
 class Observer(Generic[R]):
     """A position in a table's log of changes. Made by `Table.observe`."""
 
-    def __init__(self, name: str, table: Table[R]) -> None:
+    def __init__(self, name: str, table: Table[R], limit: int | None = None) -> None:
         self.name = name
+        self.limit = limit
+        self.missed = 0
+        """Changes it had not taken when it was closed for being more than `limit` deletions behind."""
         self.seen = 0
         self.started = False
         self.closed = False

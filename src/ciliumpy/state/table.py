@@ -104,9 +104,13 @@ class Table(Generic[R]):
         entry = self._entries.get(key)
         return 0 if entry is None else entry.revision
 
-    def observe(self, name: str) -> Observer[R]:
-        """Register an observer: deletions are kept for it from its first `take()` until it is closed."""
-        observer = Observer(name, self)
+    def observe(self, name: str, *, limit: int | None = None) -> Observer[R]:
+        """Register an observer: deletions are kept for it from its first `take()` until it is closed.
+
+        One with a `limit` is closed when it is that many deletions behind: for observers outside of the agent, which
+        may stop reading without going away.
+        """
+        observer = Observer(name, self, limit)
         self._observers.append(observer)
         return observer
 
@@ -223,6 +227,11 @@ class Table(Generic[R]):
                 self._graves.append((change.revision, key))
                 self._statuses.pop(key, None)
             self._wake(key)
+        for observer in list(self._observers):
+            limit = len(self._graves) if observer.limit is None else observer.limit
+            if observer.started and limit < len(self._graves) and self._graves[-limit - 1][0] > observer.seen:
+                observer.missed = len(self._changes_since(observer.seen))
+                observer.close()
         self._bury()
         for observer in self._observers:
             observer._wake()
