@@ -66,6 +66,7 @@ class Pod:
     generation: int = 1
     flags: int = READY
     policy_set: int = 0
+    netns: int = 0  # 1 + the node's number for its namespace
 
     @property
     def mac(self) -> str:
@@ -176,6 +177,7 @@ class Node:
         row = np.zeros((), self.maps["cp_endpoint_v1"].value_dtype)
         row["ifindex"], row["generation"], row["identity"] = pod.ifindex, pod.generation, pod.identity
         row["policy_set"], row["flags"] = pod.policy_set, pod.flags
+        self.maps["cp_podnet_v1"].update(u32(pod.slot), u32(pod.netns))
         row["mac"], row["host_mac"] = list(packets.mac(pod.mac)), list(packets.mac(pod.host_mac))
         raw = bytearray(row.tobytes())
         for version in families:

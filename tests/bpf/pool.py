@@ -41,7 +41,7 @@ class Pool:
         with RingGroup(one.maps["cp_events_v1"], one.btf.dtype("event")) as rings:
             rings.consume()
         for of in one.maps.values():
-            if not of.name.endswith(".rodata") and of.type not in MAP_OF_MAPS_TYPES:
+            if not of.name.endswith(".rodata") and of.type not in {*MAP_OF_MAPS_TYPES, MapType.SK_STORAGE}:
                 _empty(of)
         self._free[f"{path} {options}"].append(one)
 

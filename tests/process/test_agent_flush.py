@@ -45,3 +45,26 @@ def test_a_flush_opens_nothing(node, monkeypatch: pytest.MonkeyPatch, capsys: py
         for each in (allowed, revoked, *ends):
             each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
             each.close()
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["v4", "v6"])
+def test_whichever_end_speaks_first_goes_on(
+    node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], family: int
+) -> None:
+    """The client takes no questions: without a row only its socket tells that what comes is an answer."""
+    monkeypatch.setenv("CILIUMPY_RUN_DIR", str(node.run))
+    a, b = node.add("a"), node.add("b")
+    node.apply("policy", policy("a-from-nobody", "a", peer="nobody"))
+    node.until(lambda: node.policy_in_force("a"))
+    with b.listen(8080) as server:
+        client = a.connect(b.addresses[family], 8080)
+        end = server.accept()[0]
+        client.settimeout(5)
+        for _ in range(3):
+            assert main(["bpf", "ct", "flush", "--yes"]) == 0
+            end.sendall(b"first")
+            assert client.recv(16) == b"first"
+        client.close()
+        end.close()
+    capsys.readouterr()
+    assert not b.can_connect(a.addresses[family], 8080, 0.3)

@@ -29,7 +29,7 @@ class Doors(Protocol):
     def detach_pod(self, device: str) -> None: ...
     def attached_pods(self) -> set[str]: ...
     def pod_faults(self, device: str, ifindex: int) -> list[str]: ...
-    def prepare_pod_device(self, device: str, ifindex: int) -> None: ...
+    def prepare_pod_device(self, device: str, ifindex: int) -> int: ...
     def open_pod_device(self, ifindex: int) -> None: ...
 
 
@@ -44,11 +44,13 @@ class EndpointTarget:
         self._slots = maps["cp_endpoint_v1"]
         self._links = maps["cp_link_v1"]
         self._locals = maps["cp_local_v1"]
+        self._namespaces = maps["cp_podnet_v1"]
         self._epochs = epochs
         self._doors = doors
         self._endpoints = endpoints
         self._held: dict[int, KernelEndpoint] = {}  # as the kernel has them
         self._prepared: dict[str, int] = {}  # device -> ifindex, of those with programs
+        self._numbers: dict[str, int] = {}  # device -> the node's number for its pod's namespace
         self._preparing = threading.Lock()
         self._attacher = ThreadPoolExecutor(1, "attach")
         self._lock = asyncio.Lock()
@@ -90,12 +92,13 @@ class EndpointTarget:
     def _prepare(self, device: str, ifindex: int) -> None:
         with self._preparing:  # what has begun beside is waited for, not begun anew
             if self._prepared.get(device) != ifindex:
-                self._doors.prepare_pod_device(device, ifindex)
+                self._numbers[device] = self._doors.prepare_pod_device(device, ifindex)
                 self._doors.attach_pod(device, ifindex)
                 self._prepared[device] = ifindex
 
     async def abandon(self, device: str) -> None:
         """Take the program off a device that has no rows (any more); one that has none is no error."""
+        self._numbers.pop(device, None)
         if self._prepared.pop(device, None) is not None:
             await asyncio.to_thread(self._doors.detach_pod, device)
 
@@ -150,6 +153,8 @@ class EndpointTarget:
                 text = self._write_slot(row)
                 if not text:
                     self._prepare(row.host_interface, row.ifindex)
+                    namespace = self._numbers.get(row.host_interface, -1)
+                    self._namespaces.update(encode.u32(row.slot), encode.u32(namespace + 1))
                     text = self._write_addresses(row)
                 if not text:
                     self._held[row.slot] = row
@@ -198,6 +203,7 @@ class EndpointTarget:
             try:
                 if not self._is_anothers(row):
                     self._prepared.pop(row.host_interface, None)
+                    self._numbers.pop(row.host_interface, None)
                     self._doors.detach_pod(row.host_interface)
             except (CiliumpyError, OSError) as error:
                 errors[row.slot] = str(error)
@@ -222,6 +228,7 @@ class EndpointTarget:
     def _clear_slot(self, slot: int) -> None:
         self._held.pop(slot, None)
         self._foreign.pop(slot, None)
+        self._namespaces.update(encode.u32(slot), encode.u32(0))
         self._slots.update(encode.u32(slot), bytes(self._size))
 
     def _repair(self, rows: Sequence[KernelEndpoint], waiting: Sequence[Endpoint]) -> int:

@@ -91,10 +91,14 @@ class Datapath:
             for device in self.hooks.attached(hook) - {names[hook]}:
                 self.hooks.detach(hook, device)
 
-    def prepare_pod_device(self, device: str, ifindex: int) -> None:
-        """Close the device to all that the program on it does not decide: a filter, and forwarding off."""
+    def prepare_pod_device(self, device: str, ifindex: int) -> int:
+        """Close the device to all that the program on it does not decide: a filter, and forwarding off.
+
+        Return the node's number for the namespace of its other end, by which the programs find the pod's sockets.
+        """
         sysctl.prepare_pod_host_side(device)
         self.hooks.close_device(ifindex, self._closed.programs["closed"])
+        return links.need(ifindex).peer_netns
 
     def attach_pod(self, device: str, ifindex: int) -> None:
         """Attach, or swap, the program of a pod. Idempotent."""

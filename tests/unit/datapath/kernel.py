@@ -108,12 +108,12 @@ class Kernel:
 
 @functools.cache
 def _declared() -> list[tuple[str, int, Any, Any, int]]:
-    """The maps that the object declares, those of maps aside: (name, type, key dtype, value dtype, entries)."""
+    """The maps that the object declares, but of maps and sockets: (name, type, key dtype, value dtype, entries)."""
     btf = Btf.from_object(OBJECT)
     found = []
     for variable in btf.members(btf.find(".maps", (types.DATASEC,))):
         fields = {field.name: field.type for field in btf.members(variable.type)}
-        if "key" not in fields or "value" not in fields:
+        if not fields.keys() >= {"key", "value", "max_entries"}:
             continue
         kind, size = (_number(btf, fields[name]) for name in ("type", "max_entries"))
         key, value = (btf.dtype(_pointed(btf, fields[name])) for name in ("key", "value"))
@@ -145,8 +145,9 @@ class Doors:
         self.pinned: set[str] = set()
         self.refuse = ""
 
-    def prepare_pod_device(self, device: str, ifindex: int) -> None:
+    def prepare_pod_device(self, device: str, ifindex: int) -> int:
         self.log.append(("prepare", device))
+        return ifindex + 100
 
     def attach_pod(self, device: str, ifindex: int) -> None:
         if self.refuse:

@@ -138,6 +138,7 @@ async def test_an_endpoint_is_opened_last(kernel: Kernel, epochs: Epochs, db) ->
     assert seen["link"] == 5
     assert seen["epoch"] == 2, "bumped before the device is up"
     row = kernel.row("cp_endpoint_v1", encode.u32(5))
+    assert kernel.row("cp_podnet_v1", encode.u32(5)) == 1 + 145, "as the node knows the pod's namespace"
     assert bytes(row["mac"]) == bytes.fromhex("0a0000000001")
     assert bytes(row["ip4"]["b"])[-4:] == bytes([10, 0, 0, 5])
 

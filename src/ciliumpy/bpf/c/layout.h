@@ -49,6 +49,8 @@ struct endpoint {
 	__u32 pad;
 };
 
+/* cp_podnet_v1: ARRAY of u32, slot -> 1 + the node's number for the pod's namespace (netlink's nsid); 0: it has none. */
+
 /* cp_local_v1: HASH, address of a local pod -> its slot. */
 struct local_target {
 	__u32 slot;
@@ -315,6 +317,8 @@ struct flow_counter {
 };
 
 /* cp_pathmtu_v1: ARRAY(1) of u32: the least MTU that a way for pods' packets is known to have; 0: none has less than theirs. */
+
+/* cp_began_v1: SK_STORAGE of u32, a pod's socket -> 1: it began its connection. Goes with the socket. */
 
 /* cp_flowseq_v1: ARRAY(1) of u64: the last nonce handed out; it numbers flows and row writes. */
 

@@ -24,6 +24,8 @@ MAP(cp_ipepoch_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, EPOCH_BUCKETS, 0);
 MAP(cp_link_v1, BPF_MAP_TYPE_HASH, __u32, __u32, MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
 MAP(cp_local_v1, BPF_MAP_TYPE_HASH, struct addr, struct local_target, 2 * MAX_ENDPOINTS, BPF_F_NO_PREALLOC);
 
+MAP(cp_podnet_v1, BPF_MAP_TYPE_ARRAY, __u32, __u32, MAX_ENDPOINTS, 0);
+
 MAP(cp_iphost_v1, BPF_MAP_TYPE_HASH, struct addr, struct ipcache_entry, 65536, BPF_F_NO_PREALLOC);
 MAP(cp_ipcidr_v1, BPF_MAP_TYPE_LPM_TRIE, struct ipcache_prefix, struct ipcache_entry, 65536, BPF_F_NO_PREALLOC);
 
@@ -42,6 +44,13 @@ MAP(cp_frag6_v1, BPF_MAP_TYPE_LRU_HASH, struct frag6_key, struct fragment, 8192,
 MAP(cp_pathmtu_v1, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1, 0);
 MAP(cp_counter_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_counter, 65536, 0);
 MAP(cp_flowseq_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, 1, 0);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} cp_began_v1 SEC(".maps");
 
 MAP(cp_evstate_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct event_state, 1, 0);
 MAP(cp_metrics_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct metric, 512, 0);

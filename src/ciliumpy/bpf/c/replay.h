@@ -7,6 +7,7 @@
 
 #include "conntrack.h"
 #include "deliver.h"
+#include "socket.h"
 
 #define NOT_REPLAYED (-1)
 
@@ -40,28 +41,38 @@ static __always_inline void report(struct packet *p, const struct ct_row *row, c
 	event_send(p, event, 0);
 }
 
-/* Out of the way of all other packets: once in a flow's life. What changed under us is moved by a later packet. */
-static __always_inline int promote(struct scratch *s, const int family)
+/*
+ * Once in a flow's life. What changed under us is moved by a later packet. Who began TCP is known for certain only from a
+ * handshake: a flow that was found in its middle may be the wrong way round.
+ */
+static __always_inline int promote(struct __sk_buff *skb, const int family)
 {
-	struct ct_row *row = bpf_map_lookup_elem(ct_unanswered(family), &s->packet.key);
+	struct scratch *s = scratch_at_hand();
+	struct packet *p;
+	struct ct_row *row;
 
-	if (row && ct_read(&s->row, row, ct_hash(&s->packet.key, family)))
-		ct_move(&s->packet, &s->row, family);
+	if (!s)
+		return 0;
+	p = &s->packet;
+	row = bpf_map_lookup_elem(ct_unanswered(family), &p->key);
+	if (!row || !ct_read(&s->row, row, ct_hash(&p->key, family)))
+		return 0;
+	ct_move(p, &s->row, family);
+	if (s->row.seen[1] & TCP_SYN) {
+		p->src_slot = s->row.half[0].source_slot;
+		note_who_began(skb, p, family);
+	}
 	return 0;
 }
 
-__attribute__((noinline)) int promote4(void)
+__attribute__((noinline)) int promote4(struct __sk_buff *skb)
 {
-	struct scratch *s = scratch_at_hand();
-
-	return s ? promote(s, IPV4) : 0;
+	return promote(skb, IPV4);
 }
 
-__attribute__((noinline)) int promote6(void)
+__attribute__((noinline)) int promote6(struct __sk_buff *skb)
 {
-	struct scratch *s = scratch_at_hand();
-
-	return s ? promote(s, IPV6) : 0;
+	return promote(skb, IPV6);
 }
 
 static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, const int family)
@@ -100,7 +111,7 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 
 	event = ct_touch(row, p, way, now);
 	if (!p->answered && ct_answers(p, row->seen, way))
-		family == IPV4 ? promote4() : promote6();
+		family == IPV4 ? promote4(skb) : promote6(skb);
 	count_flow(counter, flow, way, p->length);
 	if (event)
 		report(p, row, half, way, event);

@@ -9,6 +9,7 @@
 #include "deliver.h"
 #include "related.h"
 #include "resolve.h"
+#include "socket.h"
 
 /* Is the original direction's decision, found in the row, still what the tables say? Then a reply need not judge it. */
 static __always_inline bool original_stands(const struct packet *p, const struct ct_row *old, const struct ct_half *half)
@@ -50,6 +51,30 @@ static __always_inline int judge_packet(struct packet *p)
 	};
 
 	return judge(p, &ends, &p->egress, &p->ingress);
+}
+
+/* Is this, which is denied as a question, an answer to a connection whose row is lost? It gets none by that. */
+static __always_inline bool answers_a_connection(struct __sk_buff *skb, struct packet *p, const int family)
+{
+	struct ends ends = {
+		.src_slot = p->dst_slot,
+		.dst_slot = p->src_slot,
+		.src_identity = p->dst_identity,
+		.dst_identity = p->src_identity,
+		.port = p->sport,
+		.protocol = p->protocol,
+	};
+	struct rule_ref egress, ingress;
+	__u16 line = p->line;
+	__u8 file = p->file;
+
+	if (p->protocol != IPPROTO_TCP || !p->dst_slot || p->fragment || bare_syn(p))
+		return false;
+	if (!judge(p, &ends, &egress, &ingress) && (family == IPV4 ? receiver_began4(skb) : receiver_began6(skb)))
+		return true;
+	p->line = line;
+	p->file = file;
+	return false;
 }
 
 /* Between two pods of this node the way back is known at once. */
@@ -134,7 +159,8 @@ static __always_inline int open_flow(struct packet *p, const int family, struct 
 }
 
 /* One more packet of a flow whose row stands: this direction's half is written anew, the other stays as it was read. */
-static __always_inline void renew_flow(struct packet *p, const int family, struct scratch *s, __u32 now, __u32 way)
+static __always_inline void renew_flow(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s,
+				       __u32 now, __u32 way)
 {
 	struct ct_row *row = &s->row;
 	__u32 event;
@@ -156,10 +182,13 @@ static __always_inline void renew_flow(struct packet *p, const int family, struc
 		}
 	}
 	event = ct_touch(row, p, way, now);
-	if (!p->answered && ct_answers(p, row->seen, way))
+	if (!p->answered && ct_answers(p, row->seen, way)) {
 		ct_move(p, row, family);
-	else
+		if (row->seen[1] & TCP_SYN)
+			note_who_began(skb, p, family);
+	} else {
 		ct_write(p, row, family, BPF_EXIST);
+	}
 	count_flow(row->counter, row->flow, way, p->length);
 	if (event) {
 		p->egress = row->egress;
@@ -178,7 +207,8 @@ static __always_inline bool may_be_a_reply(const struct packet *p, const int fam
 }
 
 /* The verdict on a packet whose ends are resolved, and what of it goes into the row. Gives 0 or a drop reason. */
-static __always_inline int judge_and_keep(struct packet *p, const int family, struct scratch *s, __u32 now)
+static __always_inline int judge_and_keep(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s,
+					  __u32 now)
 {
 	int found = KIND_HAS_ROW(p->kind) ? find(p, family, &s->old, now) : 0;
 	__u64 flags = found ? BPF_EXIST : BPF_NOEXIST;
@@ -208,6 +238,8 @@ static __always_inline int judge_and_keep(struct packet *p, const int family, st
 			/* A connection's row stays, stale: it knows who has begun, whichever end speaks next. */
 			if (!fresh && p->protocol != IPPROTO_TCP)
 				ct_delete(p, family);
+			else if (reason != DROP_ENDPOINT_NOT_READY && answers_a_connection(skb, p, family))
+				return 0;
 			return reason;
 		}
 	}
@@ -215,7 +247,7 @@ static __always_inline int judge_and_keep(struct packet *p, const int family, st
 	p->flags |= target_flag(s->half.target);
 	if (fresh)
 		return open_flow(p, family, s, now, flags);
-	renew_flow(p, family, s, now, way);
+	renew_flow(skb, p, family, s, now, way);
 	return 0;
 }
 
@@ -248,7 +280,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 	if (relation == FORGED)
 		reason = REFUSE(p, FILE_SLOW, DROP_INVALID);
 	if (!reason && relation == UNRELATED) {
-		reason = judge_and_keep(p, family, s, now);
+		reason = judge_and_keep(skb, p, family, s, now);
 		if (p->fragment == FRAGMENT_FIRST)
 			remember_first(p, family, reason);
 	}
