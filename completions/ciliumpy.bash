@@ -73,10 +73,11 @@ _ciliumpy_words() {
             "bpf metrics" |\
             "bpf policy")
             echo "list get" ;;
-        "node")
+        "node" |\
+            "bpf frag")
             echo "list" ;;
         "bpf")
-            echo "map ct endpoint ipcache identity metrics policy" ;;
+            echo "map ct endpoint ipcache identity frag metrics policy" ;;
         "bpf map")
             echo "list dump get" ;;
         "bpf ct")
@@ -123,6 +124,8 @@ _ciliumpy_flags() {
             "bpf identity" |\
             "bpf identity list" |\
             "bpf identity get" |\
+            "bpf frag" |\
+            "bpf frag list" |\
             "bpf metrics" |\
             "bpf metrics list" |\
             "bpf metrics get" |\
@@ -229,6 +232,8 @@ _ciliumpy_value() {
             "bpf identity:--lab" |\
             "bpf identity list:--lab" |\
             "bpf identity get:--lab" |\
+            "bpf frag:--lab" |\
+            "bpf frag list:--lab" |\
             "bpf metrics:--lab" |\
             "bpf metrics list:--lab" |\
             "bpf metrics get:--lab" |\
@@ -297,6 +302,8 @@ _ciliumpy_value() {
             "bpf identity:--node" |\
             "bpf identity list:--node" |\
             "bpf identity get:--node" |\
+            "bpf frag:--node" |\
+            "bpf frag list:--node" |\
             "bpf metrics:--node" |\
             "bpf metrics list:--node" |\
             "bpf metrics get:--node" |\
@@ -403,6 +410,10 @@ _ciliumpy_value() {
             "bpf identity list:-o" |\
             "bpf identity get:--output" |\
             "bpf identity get:-o" |\
+            "bpf frag:--output" |\
+            "bpf frag:-o" |\
+            "bpf frag list:--output" |\
+            "bpf frag list:-o" |\
             "bpf metrics:--output" |\
             "bpf metrics:-o" |\
             "bpf metrics list:--output" |\

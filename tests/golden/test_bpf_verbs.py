@@ -343,6 +343,21 @@ def test_ct_filters_and_get(say) -> None:
     assert text[8].startswith("Lives:  ")
 
 
+def test_frag_list(filled: Lab, say) -> None:
+    folder = Path(json.loads((filled.folder("n1") / "agent.json").read_text())["bpffs"]) / "maps"
+    now = read_clock().now
+    key = {"saddr": bytes([10, 244, 1, 3]), "daddr": bytes([10, 244, 1, 4]), "id": b"\x12\x34", "protocol": 17}
+    first = {"sport": 4000, "dport": 53, "end": 1448, "protocol": 17, "expires": now + 40}
+    assert say("frag", "list") == ""
+    Maps(folder).put("cp_frag4_v1", key, first)
+    Maps(folder).put("cp_frag4_v1", key | {"id": b"\x12\x35"}, first | {"expires": (now - 40) & 0xFFFFFFFF})
+    head, row = say("frag", "list").splitlines()
+    assert head.split() == ["DATAGRAM", "FLOW", "FIRST", "LEFT"]
+    assert row.startswith("    4660   UDP 10.244.1.3:4000 -> 10.244.1.4:53    1448")
+    (item,) = json.loads(say("frag", "list", "-o", "json"))["items"]
+    assert item["firstBytes"] == 1448
+
+
 def test_ct_flush(filled: Lab, say, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(json.loads((filled.folder("n1") / "agent.json").read_text())["bpffs"]) / "maps"
     maps = Maps(folder)

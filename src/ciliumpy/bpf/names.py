@@ -9,3 +9,4 @@ from __future__ import annotations
 
 UNANSWERED_MAPS = ("cp_ctu4_v1", "cp_ctu6_v1")
 CONNTRACK_MAPS = ("cp_ct4_v1", "cp_ct6_v1", *UNANSWERED_MAPS)
+FRAGMENT_MAPS = ("cp_frag4_v1", "cp_frag6_v1")

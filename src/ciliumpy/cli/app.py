@@ -79,6 +79,10 @@ BPF = {
             "get": Verb("ciliumpy.cli.bpf.identity_get", "Show which selectors one identity meets."),
         },
     ),
+    "frag": Group(
+        "Datagrams in fragments.",
+        {"list": Verb("ciliumpy.cli.bpf.frag_list", "List the datagrams whose fragments are followed.")},
+    ),
     "metrics": Group(
         "Packets forwarded and dropped.",
         {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every store can do, whatever it is made of: list, watch, create, compare and swap, delete, write status."""
+"""What every store can do, whatever it is made of: list, watch, create, compare and swap, delete."""
 
 from __future__ import annotations
 
@@ -113,11 +113,3 @@ class Store(Protocol):
         ...
 
     def delete(self, kind: str, name: str, namespace: str = "") -> bool: ...
-
-    def write_status(self, key: Key, node: str, status: Mapping[str, Any]) -> None:
-        """Record what this node says of the object; no watch sees it."""
-        ...
-
-    def statuses(self, key: Key) -> Mapping[str, Any]:
-        """Return what each node says of the object."""
-        ...

@@ -247,18 +247,6 @@ def test_a_crash_between_temporary_file_and_rename(root: Path) -> None:
         txn.create(node("n1"))
 
 
-def test_status_stands_beside(store: DirectoryStore, root: Path) -> None:
-    key = Key("CiliumNetworkPolicy", "shop", "a")
-    assert store.statuses(key) == {}
-    store.write_status(key, "n1", {"ok": True})
-    store.write_status(key, "n2", {"ok": False})
-    store.write_status(key, "n2", {"ok": None})
-    assert store.statuses(key) == {"n1": {"ok": True}, "n2": {"ok": None}}
-    assert (root / ".status/n1/ciliumnetworkpolicies/shop/a.json").exists()
-    with pytest.raises(CiliumpyError):
-        store.write_status(key, "../n3", {})
-
-
 def test_making_a_store_twice_changes_nothing(tmp_path: Path) -> None:
     create_store(tmp_path, "one")
     create_store(tmp_path, "two")

@@ -61,15 +61,8 @@ async def test_what_does_not_count(root: Path) -> None:
             (root / name).write_text("n: 1\n")
         (root / ".git").mkdir()
         (root / ".git" / "x.yaml").write_text("n: 1\n")
-        await asyncio.to_thread(DirectoryStore(root).write_status, *_status())
         await marked(told)
         assert set(told.reads) == {"mark.yaml"}
-
-
-def _status():
-    from ciliumpy.store.interface import Key
-
-    return Key("CiliumNetworkPolicy", "shop", "p"), "n1", {"ok": True}
 
 
 async def test_half_a_file_is_not_read(root: Path) -> None:

@@ -4,7 +4,6 @@
     <store>/cluster.yaml                               the marker: without it this is no store
     <store>/<plural>/[<namespace>/]<name>.yaml         one object, written by us
     <store>/**/*.yaml, *.yml, *.json                   what users drop: several documents, never rewritten
-    <store>/.status/<node>/<plural>/.../<name>.json    what a node says of an object
     <store>/.lock                                      flock: whoever changes something holds it
 
 Names that begin with a dot are not read. A file is read when its writer closes it or when it is renamed into place,

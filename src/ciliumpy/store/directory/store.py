@@ -6,21 +6,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.documents import dump
 from ciliumpy.store.directory import files
-from ciliumpy.store.directory.transaction import DirectoryTransaction, check_root, locked, path_of
+from ciliumpy.store.directory.transaction import DirectoryTransaction, check_root, locked
 from ciliumpy.store.directory.watch import Watch
-from ciliumpy.store.interface import Batch, Key, StoreConflictError
+from ciliumpy.store.interface import Batch, StoreConflictError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
-
-STATUS = ".status"
 
 
 def create_store(root: Path, cluster: str = "default") -> None:
@@ -69,25 +64,3 @@ class DirectoryStore:
     def delete(self, kind: str, name: str, namespace: str = "") -> bool:
         with self.transaction() as txn:
             return txn.delete(kind, name, namespace)
-
-    def write_status(self, key: Key, node: str, status: Mapping[str, Any]) -> None:
-        check_root(self.root)
-        try:
-            files.write(self._status_path(key, node), msgspec.json.format(msgspec.json.encode(status)), replace=True)
-        except OSError as error:
-            raise CiliumpyError(f"cannot write the status of {key}: {error.strerror}") from None
-
-    def statuses(self, key: Key) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        folder = os.path.join(self.root, STATUS)
-        for node in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-            try:
-                data, _ = files.read(self._status_path(key, node))
-                found[node] = msgspec.json.decode(data)
-            except (FileNotFoundError, msgspec.DecodeError):
-                continue
-        return found
-
-    def _status_path(self, key: Key, node: str) -> str:
-        path_of(Key("CiliumNode", "", node))  # checks the name
-        return os.path.join(self.root, STATUS, node, path_of(key).removesuffix(".yaml") + ".json")
