@@ -238,7 +238,7 @@ static __always_inline int judge_and_keep(struct __sk_buff *skb, struct packet *
 			/* A connection's row stays, stale: it knows who has begun, whichever end speaks next. */
 			if (!fresh && p->protocol != IPPROTO_TCP)
 				ct_delete(p, family);
-			else if (reason != DROP_ENDPOINT_NOT_READY && answers_a_connection(skb, p, family))
+			if (fresh && reason != DROP_ENDPOINT_NOT_READY && answers_a_connection(skb, p, family))
 				return 0;
 			return reason;
 		}
