@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ciliumpy.bpf import build
-from tests.bpf.node import NOWHERE, OWN_CIDR, OWN_NODE, Node
+from tests.bpf.node import NODE_MAC, NOWHERE, OWN_CIDR, OWN_NODE, Node
 from tests.bpf.pool import Pool
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def _namespace() -> Iterator[tuple[int, dict[str, int]]]:
                 for name in ("lxc1", "lxc2", "lxc3", "host", "vxlan", "eth0"):
                     ipr.link("add", ifname=name, kind="veth", mtu=9000, peer={"ifname": f"{name}p", "mtu": 9000})
                     devices[name] = ipr.link_lookup(ifname=name)[0]
+                    if name == "eth0":
+                        ipr.link("set", index=devices[name], address=NODE_MAC)
                     ipr.link("set", index=devices[name], state="up")
                     ipr.link("set", index=ipr.link_lookup(ifname=f"{name}p")[0], state="up")
                 for where in ("ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"):

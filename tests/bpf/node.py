@@ -44,6 +44,7 @@ FAR = {4: "10.244.2.7", 6: "fd00:10:244:2::7"}
 WORLD = {4: "198.51.100.8", 6: "2001:db8::8"}
 NOWHERE = {4: "203.0.113.1", 6: "2001:db8:dead::1"}  # the routes say unreachable
 GATEWAY_MAC = "02:00:00:00:00:fe"
+NODE_MAC = "02:00:00:00:00:aa"  # of the native device
 FAR_IDENTITY = 3000
 SKB_BYTES, GSO_SIZE = 192, 176  # of struct __sk_buff
 CONNTRACK = {4: ("cp_ct4_v1", "cp_ctu4_v1"), 6: ("cp_ct6_v1", "cp_ctu6_v1")}  # the main map, that of unanswered flows
@@ -288,8 +289,8 @@ class Node:
         """What the stack sends; with the device that it had it from, what it forwards."""
         return self.run("host", self.framed(payload, GATEWAY_MAC, GATEWAY_MAC), self.devices["host"], ingress=ingress)
 
-    def netdev(self, payload: bytes) -> Result:
-        return self.run("netdev", self.framed(payload, GATEWAY_MAC, GATEWAY_MAC), self.devices["eth0"])
+    def netdev(self, payload: bytes, *, to: str = NODE_MAC) -> Result:
+        return self.run("netdev", self.framed(payload, to, GATEWAY_MAC), self.devices["eth0"])
 
     def overlay(self, payload: bytes, *, vni: int = FAR_IDENTITY, outer: str = FAR_OUTER) -> Result:
         """Only with the test object, which takes the tunnel key from cb."""

@@ -13,7 +13,7 @@ import pytest
 
 from ciliumpy.bpf.links import attach_tcx
 from tests.bpf import packets
-from tests.bpf.node import GATEWAY_MAC, INGRESS, OWN_NODE, SAME_NETNS, WORLD, Node
+from tests.bpf.node import GATEWAY_MAC, INGRESS, NEXT, NODE_MAC, OWN_NODE, SAME_NETNS, WORLD, Node
 from tests.bpf.packets import udp
 
 if TYPE_CHECKING:
@@ -65,10 +65,18 @@ def test_17_on_the_network_a_tag_without_a_number_hides_nothing(node: Node, vers
     forged, honest = (udp(source[version], one.ip[version], 9, port) for source, port in ((OWN_NODE, 1), (WORLD, 2)))
     with attached(node, "netdev", "eth0") as cable:
         for payload, number in ((forged, 5), (forged, 0), (honest, 0)):
-            cable.send(tagged(payload, GATEWAY_MAC, "02:00:00:00:00:01", number))
+            cable.send(tagged(payload, NODE_MAC, "02:00:00:00:00:01", number))
         seen = heard(node, 2)
 
     assert seen == [(1, 132), (2, 0)]  # number 5 is another network's
+
+
+def test_what_a_switch_floods_is_nobodys_business(node: Node, version: int) -> None:
+    """A frame for another machine is the stack's to drop: a node that it never was for would tell it as forged."""
+    for source in (OWN_NODE, WORLD):
+        flooded = udp(source[version], node.pods[0].ip[version], 9, 53)
+        result = node.netdev(flooded, to="02:00:00:00:00:77")
+        assert (result.verdict, result.events.size) == (NEXT, 0)
 
 
 def test_17_a_tag_inside_the_tunnel_ends_the_packet(node: Node, version: int) -> None:

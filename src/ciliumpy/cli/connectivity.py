@@ -45,7 +45,7 @@ def run(
     junit_file: Junit = None,
     timeout: Timeout = 300.0,
     request_timeout: RequestTimeout = 5.0,
-    concurrency: Concurrency = 16,
+    concurrency: Concurrency = 32,
     verbose: Verbose = False,
     output: Output = "text",
     lab: Lab = None,

@@ -29,7 +29,7 @@ class BrokenOffError(Exception):
 
 
 class Settings(NamedTuple):
-    concurrency: int = 16
+    concurrency: int = 32
     timeout_s: float = 300.0
     fail_fast: bool = False
 
@@ -85,11 +85,40 @@ class Runner:
             raise BrokenOffError(f"it takes longer than {self.settings.timeout_s:g} s (--timeout)")
 
 
+class _Still(NamedTuple):
+    """A scenario that changes nothing: its checks."""
+
+    scenario: Scenario
+    checks: Sequence[Check]
+
+
+class _Changing(NamedTuple):
+    """A scenario whose steps depend on what came before."""
+
+    scenario: Scenario
+    steps: Sequence[Step]
+
+
+def _groups(scenarios: Sequence[Scenario], cast: Cast) -> list[list[_Still] | _Changing]:
+    """PURE: the scenarios in their order; those that change nothing, next to each other, in one group."""
+    groups: list[list[_Still] | _Changing] = []
+    for scenario in scenarios:
+        steps = list(scenario.run(cast))
+        checks = [step for step in steps if isinstance(step, Check)]
+        if len(checks) < len(steps) or any(a.verb.startswith(("open-", "use-")) for c in checks for a in c.actions):
+            groups.append(_Changing(scenario, steps))
+        elif groups and isinstance(groups[-1], list):
+            groups[-1].append(_Still(scenario, checks))
+        else:
+            groups.append([_Still(scenario, checks)])
+    return groups
+
+
 class _Test:
     """One test as it runs."""
 
     def __init__(self, runner: Runner, chosen: Chosen) -> None:
-        self._runner = runner
+        self.runner = runner
         self._chosen = chosen
         self._begin = time.monotonic()
         self._actions = 0
@@ -109,32 +138,49 @@ class _Test:
         )
 
     def run(self) -> None:
-        runner, test = self._runner, self._chosen.test
+        runner, test = self.runner, self._chosen.test
         for scenario, why in self._chosen.left_out:
             runner.progress.skip_scenario(f"{test.name}/{scenario.name}", why)
         policies = list(test.policies(runner.cast))
         try:
             if not self._change(test.name, policies, "Applying"):
                 return
-            for scenario in self._chosen.scenarios:
-                self._scenario(scenario)
+            for group in _groups(self._chosen.scenarios, runner.cast):
+                if isinstance(group, _Changing):
+                    self._play(group)
+                else:
+                    self._look(group)
                 if self.failures and runner.settings.fail_fast:
                     return
         finally:
             self._change(test.name, policies, "Removing")
 
-    def _scenario(self, scenario: Scenario) -> None:
-        runner = self._runner
+    def _where(self, scenario: Scenario) -> str:
         where = f"{self._chosen.test.name}/{scenario.name}"
-        runner.progress.scenario(where)
+        self.runner.progress.scenario(where)
+        return where
+
+    def _look(self, group: Sequence[_Still]) -> None:
+        """Do all actions of scenarios that change nothing at once."""
+        actions = []
+        for scenario, checks in group:
+            where = self._where(scenario)
+            own = [action for check in checks for action in self._possible(where, check)]
+            actions += [(f"{where}/{action.title(number)}", action) for number, action in enumerate(own)]
+        self._check(actions)
+
+    def _play(self, changing: _Changing) -> None:
+        """Take the steps of one scenario, one after the other; what it has changed is undone."""
+        runner = self.runner
+        where = self._where(changing.scenario)
         applied: list[Document] = []
         kept: list[Action] = []
         number = 0
         try:
-            for step in scenario.run(runner.cast):
+            for step in changing.steps:
                 runner.check_going()
                 if isinstance(step, Apply):
-                    applied += step.policies
+                    applied += [policy for policy in step.policies if policy not in applied]
                     if not self._change(where, step.policies, "Applying"):
                         return
                 elif isinstance(step, Remove):
@@ -146,42 +192,38 @@ class _Test:
                 else:
                     actions = self._possible(where, step)
                     kept += [action for action in actions if action.verb.startswith("open-")]
-                    self._check(where, actions, number)
+                    self._check([(f"{where}/{a.title(n)}", a) for n, a in enumerate(actions, number)])
                     number += len(actions)
         finally:
             for action in kept:
                 runner.stage.let_go(action)
             self._change(where, applied, "Removing")
 
-    def _possible(self, where: str, step: Step) -> list[Action]:
+    def _possible(self, where: str, step: Check) -> list[Action]:
         """Return the actions whose ends have addresses of the family; the others are counted as left out."""
-        assert isinstance(step, Check)  # noqa: S101
         possible = []
         for action in step.actions:
             feature = IPV4 if action.family == 4 else IPV6
-            if feature in self._runner.stage.missing or not all(
+            if feature in self.runner.stage.missing or not all(
                 party.addresses.get(action.family) for party in (action.source, action.target)
             ):
                 ends = f"{action.verb}-ipv{action.family}: {action.source} -> {action.target}"
-                self._runner.progress.skip_action(f"{where}/{ends}", f"Feature {feature} is disabled")
+                self.runner.progress.skip_action(f"{where}/{ends}", f"Feature {feature} is disabled")
                 self._actions_left_out += 1
             else:
                 possible.append(action)
         return possible
 
-    def _check(self, where: str, actions: Sequence[Action], number: int) -> None:
-        futures = [
-            self._runner.pool.submit(self._one, f"{where}/{action.title(number + i)}", action)
-            for i, action in enumerate(actions)
-        ]
+    def _check(self, actions: Sequence[tuple[str, Action]]) -> None:
+        futures = [self.runner.pool.submit(self._one, title, action) for title, action in actions]
         for future in futures:
             self._actions += 1
             if failure := future.result():
                 self.failures.append(failure)
-        self._runner.check_going()
+        self.runner.check_going()
 
     def _one(self, title: str, action: Action) -> Failure | None:
-        runner = self._runner
+        runner = self.runner
         failure = None
         try:
             played = runner.stage.play(action)
@@ -195,7 +237,7 @@ class _Test:
         return failure
 
     def _evidence(self, action: Action, played: Played) -> list[evidence.Table]:
-        runner = self._runner
+        runner = self.runner
         if runner.explained >= _EXPLAINED or runner.stage.telescope.failed:
             return []
         runner.explained += 1
@@ -204,7 +246,7 @@ class _Test:
         return evidence.collect(runner.cluster, nodes, played.conversation, spaces)
 
     def _quiet(self, where: str) -> None:
-        stage = self._runner.stage
+        stage = self.runner.stage
         drops = [flow for flow in stage.telescope.drops() if flow.conversation not in stage.expected_drops]
         self._actions += 1
         title = f"{where}/drops-0: {len(drops)} drops that no action expects"
@@ -213,13 +255,13 @@ class _Test:
             faults = tuple(f"{d.reason_name} on node {d.node}: {d.conversation}" for d in drops[:10])
             failure = Failure(title.partition(": ")[0], title, faults, (evidence.flows(drops),))
             self.failures.append(failure)
-        self._runner.progress.action(title, failure)
+        self.runner.progress.action(title, failure)
 
     def _change(self, where: str, policies: Sequence[Document], what: str) -> bool:
         """Apply or remove; a failure is kept and False."""
         if not policies:
             return True
-        runner = self._runner
+        runner = self.runner
         runner.progress.policies(", ".join(p["metadata"]["name"] for p in policies), what)
         try:
             (runner.cluster.apply if what == "Applying" else runner.cluster.delete)(policies)

@@ -49,6 +49,9 @@ class PathsConfig(Part, frozen=True):
         "/sys/fs/bpf/ciliumpy"
     )
     cgroup: Annotated[str, about("The node's cgroup; empty: found from the mounts.")] = ""
+    objects: Annotated[
+        str, about("Folder of the BPF objects that are loaded, of this version; empty: those of the package.")
+    ] = ""
 
 
 class NetworkConfig(Part, frozen=True):
@@ -165,6 +168,10 @@ class AgentConfig(Part, frozen=True):
     @property
     def state(self) -> Path:
         return Path(self.paths.state)
+
+    @property
+    def objects(self) -> Path | None:
+        return Path(self.paths.objects) if self.paths.objects else None
 
     @property
     def bpffs(self) -> Path:

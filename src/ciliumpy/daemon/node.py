@@ -74,5 +74,6 @@ def settings(config: AgentConfig, own: Own) -> loader.Settings:
         drop_limit=loader.DropLimit(config.hubble.drop_events_per_second, config.hubble.drop_event_burst),
         map_sizes=config.map_sizes(),
         ring_bytes=config.hubble.ring_bytes,
+        objects=config.objects or loader.OBJECTS,
         attach=config.network.attach,
     )

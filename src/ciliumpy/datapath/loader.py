@@ -65,6 +65,7 @@ class Settings(NamedTuple):
     map_sizes: Mapping[str, int]
     ring_bytes: int = programs.RING_BYTES
     attach: Literal["auto", "tcx", "clsact"] = "auto"
+    objects: Path = OBJECTS
 
 
 class Datapath:
@@ -172,10 +173,10 @@ def load(settings: Settings, folder: Path) -> Datapath:
 
     Conntrack rows are dropped if the epochs they were made under are lost.
     """
-    closed = programs.load_object(OBJECTS / "closed.o")
+    closed = programs.load_object(settings.objects / "closed.o")
     try:
         collection = programs.load_object(
-            OBJECTS / "datapath.o",
+            settings.objects / "datapath.o",
             rodata=_constants(settings, tick_rate()),
             max_entries=settings.map_sizes,
             pin_dir=folder / "maps",

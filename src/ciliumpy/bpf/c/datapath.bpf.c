@@ -170,6 +170,8 @@ static __always_inline int netdev_frame(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	if (skb->vlan_present && skb->vlan_tci & VLAN_NUMBER) /* another network; number 0 is this one */
 		return TC_ACT_OK;
+	if (skb->pkt_type == PACKET_OTHERHOST) /* flooded by a switch: the stack drops it, and nobody has sent it to us */
+		return TC_ACT_OK;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
 		return cfg_ipv4 ? netdev_packet(skb, p, IPV4) : underlay_packet(skb, p, IPV4);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
