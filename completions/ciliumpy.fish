@@ -150,7 +150,7 @@ function __ciliumpy_flags
         case 'statedb watch'
             printf '%s\n' '--lab	Ask this lab; else the host\'s agent, else the only lab.' '--node	Ask this node\'s agent only.' '--output	How to print: json is an object a line.' '-o	How to print: json is an object a line.' '--help	Show this message and exit.' '-h	Show this message and exit.'
         case 'config list'
-            printf '%s\n' '--changed	Only what is not the default.' '--lab	Ask this lab; else the host\'s agent, else the only lab.' '--node	Ask this node\'s agent only.' '--output	How to print.' '-o	How to print.' '--help	Show this message and exit.' '-h	Show this message and exit.'
+            printf '%s\n' '--changed	Only what somebody has set.' '--lab	Ask this lab; else the host\'s agent, else the only lab.' '--node	Ask this node\'s agent only.' '--output	How to print.' '-o	How to print.' '--help	Show this message and exit.' '-h	Show this message and exit.'
     end
 end
 

@@ -171,7 +171,7 @@ def configuration(folder: Path, node: str) -> RuntimeConfig:
     more = "hubble:\n  flows: 4096\nnetwork:\n  tunnelPort: 8473\n" if node == "n1" else ""
     (folder / "agent.yaml").write_text(f"node: {{name: {node}, lab: {LAB}}}\n{more}")
     environment = {"CILIUMPY_HUBBLE_FLOWS": "8192"} if node == "n1" else {}
-    return RuntimeConfig(config.load(folder / "agent.yaml", environment))
+    return RuntimeConfig(config.load(folder / "agent.yaml", environment), {"network.mtu": 1500})
 
 
 class Lab:

@@ -363,7 +363,7 @@ def test_ct_flush(filled: Lab, say, capsys: pytest.CaptureFixture[str], monkeypa
     maps = Maps(folder)
     try:
         assert main(["bpf", "ct", "flush", "--node", "n1"]) == 2
-        assert "Forget 2 conntrack rows of n1? Nobody is there to be asked" in capsys.readouterr().err
+        assert "Forget 2 conntrack rows of n1? There is no terminal to ask on" in capsys.readouterr().err
         assert "Flushed 0 entries from" in say("ct", "flush", "--yes", "--ip", "10.9.9.9")
         assert len(say("ct", "list").splitlines()) == 1
         for answer, gone in (("n\n", False), ("y\n", True)):

@@ -30,7 +30,7 @@ def hint_text(hint: str) -> str:
 def confirm(question: str) -> None:
     """Ask on the terminal. CiliumpyError if the answer is not yes, or (2) if there is nobody to ask."""
     if not sys.stdin.isatty():
-        raise CiliumpyError(f"{question} Nobody is there to be asked", "say --yes", 2)
+        raise CiliumpyError(f"{question} There is no terminal to ask on", "say --yes", 2)
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -213,11 +213,12 @@ Loaded = settings.Config[AgentConfig]
 
 
 def effective(config: AgentConfig) -> dict[str, str | int]:
-    """Return what is in force of the settings whose value says "as it is best here"."""
+    """Return what is in force of the settings whose value says "as it is best here", and that follows from others."""
     sizes = config.map_sizes()
     return {
         "node.name": config.name,
         "conntrack.entries": sizes["cp_ct4_v1"],
+        "conntrack.unanswered": sizes["cp_ctu4_v1"],
         "maps.ipcache": sizes["cp_iphost_v1"],
     }
 

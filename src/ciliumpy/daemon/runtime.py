@@ -23,20 +23,20 @@ CHANGEABLE: Mapping[str, Callable[[str], None]] = {"log.level": log.set_level}
 
 
 class RuntimeConfig:
-    """What the admin API reads and changes."""
+    """What the admin API reads and changes. `found`: what a key came to where its value left that to the machine."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, found: Mapping[str, Any]) -> None:
         self._loaded = loaded
+        self._found = found
         self._fields = schema.fields(AgentConfig)
 
     def items(self) -> list[dict[str, Any]]:
         """Return all settings, sorted by key. There are no secrets among them."""
-        really = effective(self._loaded.value)
-        return [self._item(setting, really) for setting in self._loaded.settings()]
+        return [self._item(setting) for setting in self._loaded.settings()]
 
     def item(self, key: str) -> dict[str, Any]:
         """Return one setting. CiliumpyError, with a suggestion, if there is no such key."""
-        return self._item(self._loaded.explain(key), effective(self._loaded.value))
+        return self._item(self._loaded.explain(key))
 
     def change(self, key: str, text: str) -> dict[str, Any]:
         """Set a key from now on and return it. CiliumpyError if it cannot be changed, or not to that."""
@@ -56,8 +56,9 @@ class RuntimeConfig:
         self._loaded = changed
         return self.item(key)
 
-    def _item(self, setting: Setting, really: Mapping[str, Any]) -> dict[str, Any]:
+    def _item(self, setting: Setting) -> dict[str, Any]:
         field = self._fields[setting.key]
+        really = effective(self._loaded.value) | dict(self._found)
         return {
             "key": setting.key,
             "value": setting.value,

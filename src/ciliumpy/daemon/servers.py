@@ -51,7 +51,7 @@ class Servers:
         self._flows = flows = FlowPipeline(self._rings, parts.db, parts.clock, config.hubble.flows)
         self._lag = LoopLag()
         status = Status(parts, self._flows, self._rings, self._lag)
-        self._admin = AdminContext(parts.db, status, RuntimeConfig(parts.loaded), flows.monitor)
+        self._admin = AdminContext(parts.db, status, RuntimeConfig(parts.loaded, found(parts)), flows.monitor)
         self._cni = CniServer(
             parts.endpoints, parts.own.gateway, config.run / rundir.CNI_SOCKET, lambda: unavailable(parts)
         )
@@ -81,3 +81,13 @@ class Servers:
 
     def close(self) -> None:
         self._rings.close()
+
+
+def found(parts: Parts) -> dict[str, str | int]:
+    """Return what settings came to that were left to the machine."""
+    underlay = parts.own.devices.underlay
+    return {
+        "network.mtu": underlay.mtu,
+        "network.underlay": f"ipv{underlay.version}",
+        "network.attach": parts.datapath.hooks.kind,
+    }

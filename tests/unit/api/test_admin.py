@@ -34,7 +34,7 @@ class Agent:
 
     def context(self) -> AdminContext:
         return AdminContext(
-            self.db, self.status, RuntimeConfig(config.load(None, {"CILIUMPY_NODE_NAME": "n1"})), self.monitor
+            self.db, self.status, RuntimeConfig(config.load(None, {"CILIUMPY_NODE_NAME": "n1"}), {}), self.monitor
         )
 
     def status(self) -> dict:

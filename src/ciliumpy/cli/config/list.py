@@ -12,7 +12,7 @@ from ciliumpy.cli.output import Column, Item, show
 from ciliumpy.cli.query import listing
 from ciliumpy.client import target
 
-Changed = Annotated[bool, typer.Option("--changed", help="Only what is not the default.")]
+Changed = Annotated[bool, typer.Option("--changed", help="Only what somebody has set.")]
 
 
 def text(value: Any) -> str:
@@ -62,5 +62,5 @@ def show_settings(items: list[dict[str, Any]], output: str, errors: Any) -> None
         name=lambda s: str(s["key"]),
         sort=lambda s: s["key"],
         errors=errors,
-        empty="Every setting has its default.",
+        empty="Nobody has set anything: all is by default.",
     )
