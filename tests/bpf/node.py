@@ -295,9 +295,10 @@ class Node:
     def overlay(self, payload: bytes, *, vni: int = FAR_IDENTITY, outer: str = FAR_OUTER) -> Result:
         """Only with the test object, which takes the tunnel key from cb."""
         frame = self.framed(payload, "02:00:00:00:00:01", "02:00:00:00:00:02")
-        return self.run(
-            "overlay", frame, self.devices["vxlan"], cb=(vni, int.from_bytes(packets.packed(outer), "little"))
-        )
+        raw = packets.packed(outer)
+        first, last = int.from_bytes(raw[:4], "little"), int.from_bytes(raw[-4:], "little")
+        cb = (vni, 0, first, last) if len(raw) == 16 else (vni, first)
+        return self.run("overlay", frame, self.devices["vxlan"], cb=cb)
 
     @staticmethod
     def framed(payload: bytes, dst: str, src: str) -> bytes:

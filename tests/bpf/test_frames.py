@@ -9,8 +9,8 @@ import pytest
 
 from ciliumpy.bpf.programs import load_object
 from tests.bpf import packets
-from tests.bpf.node import FAR, INGRESS, OWN_NODE, REDIRECT, ROUTER, SHOT, WORLD, Level, Node
-from tests.bpf.packets import SYN, TCP, tcp, udp
+from tests.bpf.node import FAR, INGRESS, NEXT, OWN_NODE, REDIRECT, ROUTER, SHOT, WORLD, Level, Node
+from tests.bpf.packets import SYN, TCP, echo, tcp, udp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,21 @@ def test_17_a_pod_speaks_only_with_its_own_addresses(node: Node, version: int) -
     ):
         result = node.pod(one, udp(source, two.ip[version], 1, 2))
         assert (result.verdict, result.reason) == (SHOT, 132)
+
+
+def test_17_addresses_of_a_link_are_for_neighbours_alone(make_node: Callable[..., Node]) -> None:
+    node = make_node("overlay_test")
+    one = node.pods[0]
+    near = "fe80::1"
+    for payload in (udp(one.ip[6], near, 1, 2), echo(one.ip[6], near, 1), tcp(one.ip[6], near, 1, 2, SYN)):
+        assert not node.pod(one, payload).passed
+    for send in (node.netdev, node.host, lambda payload: node.overlay(payload, vni=2)):
+        result = send(udp(near, one.ip[6], 1, 2))
+        assert (result.verdict, result.reason) == (SHOT, 134)
+    assert node.netdev(udp(near, OWN_NODE[6], 1, 2)).verdict == NEXT
+    for solicited in (near, one.ip[6]):
+        assert node.run("pod", packets.neighbour_solicitation(one.mac, solicited, ROUTER[6]), one.ifindex).passed
+    assert len(node.rows(6)[0]) == 0
 
 
 def test_17_an_ipv4_address_in_an_ipv6_header_is_nobodys(node: Node) -> None:

@@ -21,6 +21,7 @@ from tests.bpf.node import (
     NO_POLICY,
     NOT_ASKED,
     NOT_ENFORCED,
+    REDIRECT,
     REDIRECTED,
     ROUTER,
     Level,
@@ -28,7 +29,7 @@ from tests.bpf.node import (
     Result,
     u32,
 )
-from tests.bpf.packets import SYN, TCP, UDP, echo, tcp, udp
+from tests.bpf.packets import ACK, SYN, TCP, UDP, echo, tcp, udp
 
 if TYPE_CHECKING:
     from tests.bpf.node import Pod
@@ -240,3 +241,18 @@ def test_a_link_that_names_another_links_endpoint_is_nobodys(node: Node, version
     node.maps["cp_link_v1"].update(u32(three.ifindex), u32(one.slot))
 
     assert node.pod(three, udp(one.ip[version], two.ip[version], 1, 2)).reason == 203
+
+
+def test_a_pod_may_always_talk_to_itself(node: Node, version: int) -> None:
+    """What a service sends back to who asked: no rule should be needed for that, and no other pod gains by it."""
+    one, two, _ = node.pods
+    for direction in (INGRESS, EGRESS):
+        node.policy(one, direction)
+    ip = one.ip[version]
+
+    for sent in (tcp(ip, ip, 4000, 80, SYN), tcp(ip, ip, 80, 4000, SYN | ACK), udp(ip, ip, 53, 53), echo(ip, ip, 7)):
+        result = node.pod(one, sent)
+        assert (result.verdict, result.read.eth_dst) == (REDIRECT, one.mac)
+    assert node.pod(one, echo(ip, ip, 7, answer=True)).passed
+    assert node.pod(one, udp(ip, two.ip[version], 53, 53)).reason == 133
+    assert node.pod(two, udp(two.ip[version], ip, 53, 53)).reason == 133

@@ -169,10 +169,11 @@ struct ends {
 	bool from_host; /* known by the hook it came through */
 };
 
-/* Both legs. Gives 0 or the drop reason, and the rules that decided. */
+/* Both legs. Gives 0 or the drop reason, and the rules that decided. A pod may always talk to itself. */
 static __always_inline int judge(struct packet *p, const struct ends *e, struct rule_ref *egress, struct rule_ref *ingress)
 {
 	union rule r = { .value = rule(0, 0, 0, RULE_NOT_ASKED) };
+	bool itself = e->src_slot && e->src_slot == e->dst_slot;
 	struct endpoint *ep;
 	int reason;
 
@@ -183,7 +184,7 @@ static __always_inline int judge(struct packet *p, const struct ends *e, struct 
 		if (!ep)
 			return REFUSE(p, FILE_POLICY, DROP_ENDPOINT_NOT_READY);
 		r.value = rule(0, 0, 0, RULE_NOT_ENFORCED);
-		if (ep->flags & ENDPOINT_ENFORCE_EGRESS)
+		if (ep->flags & ENDPOINT_ENFORCE_EGRESS && !itself)
 			r.value = policy_judge(ep->policy_set, e->dst_identity, ASK(EGRESS, e->protocol, e->port));
 		*egress = r.ref;
 		reason = reason_of(r.ref.verdict);
@@ -195,7 +196,7 @@ static __always_inline int judge(struct packet *p, const struct ends *e, struct 
 		if (!ep)
 			return REFUSE(p, FILE_POLICY, DROP_ENDPOINT_NOT_READY);
 		r.value = rule(0, 0, 0, RULE_NOT_ENFORCED);
-		if (ep->flags & ENDPOINT_ENFORCE_INGRESS)
+		if (ep->flags & ENDPOINT_ENFORCE_INGRESS && !itself)
 			r.value = policy_judge(ep->policy_set, e->src_identity, ASK(INGRESS, e->protocol, e->port));
 		if (e->from_host && r.ref.verdict == RULE_DEFAULT_DENIED)
 			r.ref.verdict = RULE_LOCALHOST;

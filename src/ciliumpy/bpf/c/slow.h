@@ -272,6 +272,9 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 			hear_of_path_mtu(skb, p, family);
 		return TC_ACT_OK;
 	}
+	/* Addresses of one link mean nothing beyond it; the only talk there is with neighbours. */
+	if (!reason && family == IPV6 && (addr_is_link_local6(&p->saddr) || addr_is_link_local6(&p->daddr)))
+		reason = REFUSE(p, FILE_SLOW, DROP_INVALID);
 	s->half.verdict = CT_ALLOWED;
 	if (!global) /* nobody has said yet that the tables are whole */
 		s->half.epoch = 0;
