@@ -74,10 +74,11 @@ _ciliumpy_words() {
             "bpf policy")
             echo "list get" ;;
         "node" |\
+            "bpf config" |\
             "bpf frag")
             echo "list" ;;
         "bpf")
-            echo "map ct endpoint ipcache identity frag metrics policy" ;;
+            echo "map ct endpoint ipcache identity config frag metrics policy" ;;
         "bpf map")
             echo "list dump get" ;;
         "bpf ct")
@@ -124,6 +125,8 @@ _ciliumpy_flags() {
             "bpf identity" |\
             "bpf identity list" |\
             "bpf identity get" |\
+            "bpf config" |\
+            "bpf config list" |\
             "bpf frag" |\
             "bpf frag list" |\
             "bpf metrics" |\
@@ -232,6 +235,8 @@ _ciliumpy_value() {
             "bpf identity:--lab" |\
             "bpf identity list:--lab" |\
             "bpf identity get:--lab" |\
+            "bpf config:--lab" |\
+            "bpf config list:--lab" |\
             "bpf frag:--lab" |\
             "bpf frag list:--lab" |\
             "bpf metrics:--lab" |\
@@ -302,6 +307,8 @@ _ciliumpy_value() {
             "bpf identity:--node" |\
             "bpf identity list:--node" |\
             "bpf identity get:--node" |\
+            "bpf config:--node" |\
+            "bpf config list:--node" |\
             "bpf frag:--node" |\
             "bpf frag list:--node" |\
             "bpf metrics:--node" |\
@@ -410,6 +417,10 @@ _ciliumpy_value() {
             "bpf identity list:-o" |\
             "bpf identity get:--output" |\
             "bpf identity get:-o" |\
+            "bpf config:--output" |\
+            "bpf config:-o" |\
+            "bpf config list:--output" |\
+            "bpf config list:-o" |\
             "bpf frag:--output" |\
             "bpf frag:-o" |\
             "bpf frag list:--output" |\

@@ -11,6 +11,8 @@ import pytest
 
 from ciliumpy.cli.__main__ import main
 
+from .agent_node import NODE4
+
 pytestmark = pytest.mark.root
 DEBUG = "DEBUG ciliumpy.api.admin: GET /v1/ipcache"
 
@@ -73,3 +75,11 @@ def test_addresses_of_a_node(node, say) -> None:
         assert "k8s:app=a" in entry["labels"]
     listed = items(say("ip", "list", "-l", "app=a", "-o", "json"))
     assert {entry["prefix"].split("/")[0] for entry in listed} == set(pod.addresses)
+
+
+def test_what_the_programs_were_told(node, say) -> None:
+    told = {each["key"]: each["value"] for each in items(say("bpf", "config", "list", "-o", "json"))}
+    assert (told["tunnel_port"], told["ipv4"], told["ipv6"]) == (8472, 1, 1)
+    assert told["node_ip4"] == NODE4
+    assert told["ct_timeout_tcp"] > told["ct_timeout_syn"] > 0
+    assert "KEY" in say("bpf", "config", "list").splitlines()[0]

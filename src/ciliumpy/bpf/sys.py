@@ -367,6 +367,14 @@ def program_info(fd: int) -> ProgramInfo:
     return ProgramInfo(kind, number, _text(raw[64:80]), tag.hex(), xlated, jited, verified, run_time, run_count)
 
 
+def program_maps(fd: int, room: int = 64) -> list[int]:
+    """Ids of the maps that a program uses, its constants' included."""
+    ids = (ctypes.c_uint32 * room)()
+    raw = obj_info(fd, 232, bytes(52) + struct.pack("=IQ", room, ctypes.addressof(ids)))
+    count = min(room, struct.unpack_from("=I", raw, 52)[0])
+    return list(ids[:count])
+
+
 def link_info(fd: int) -> LinkInfo:
     kind, number, program, _, ifindex, attach_type = struct.unpack_from("=6I", obj_info(fd, 64))
     return LinkInfo(kind, number, program, ifindex, attach_type)

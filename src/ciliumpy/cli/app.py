@@ -79,6 +79,10 @@ BPF = {
             "get": Verb("ciliumpy.cli.bpf.identity_get", "Show which selectors one identity meets."),
         },
     ),
+    "config": Group(
+        "What the programs were told.",
+        {"list": Verb("ciliumpy.cli.bpf.config_list", "List the constants the programs were loaded with.")},
+    ),
     "frag": Group(
         "Datagrams in fragments.",
         {"list": Verb("ciliumpy.cli.bpf.frag_list", "List the datagrams whose fragments are followed.")},

@@ -74,7 +74,7 @@ def bash(line: str, program: str = "ciliumpy", run_dir: Path | None = None) -> l
     ("line", "offered"),
     [
         ("ciliumpy st", ["status", "statedb"]),
-        ("ciliumpy bpf ", ["map", "ct", "endpoint", "ipcache", "identity", "frag", "metrics", "policy"]),
+        ("ciliumpy bpf ", ["map", "ct", "endpoint", "ipcache", "identity", "config", "frag", "metrics", "policy"]),
         ("ciliumpy bpf map ", ["list", "dump", "get"]),
         ("ciliumpy bpf map list ", []),
         ("ciliumpy completion ", ["bash", "zsh", "fish"]),
@@ -108,7 +108,7 @@ def test_bash_completes(line: str, offered: list[str]) -> None:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("ciliumpy bpf ", ["ct", "endpoint", "frag", "identity", "ipcache", "map", "metrics", "policy"]),
+        ("ciliumpy bpf ", ["config", "ct", "endpoint", "frag", "identity", "ipcache", "map", "metrics", "policy"]),
         ("ciliumpy endpoint list --n", ["--namespace", "--node"]),
         ("ciliumpy bpf map list -o ", ["json", "jsonpath=", "name", "text", "wide", "yaml"]),
         ("ciliumpy completion ", ["bash", "fish", "zsh"]),
