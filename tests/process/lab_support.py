@@ -19,13 +19,14 @@ COMMAND = [sys.executable, "-P", "-m", "ciliumpy.cli"]
 class LabUnderTest:
     """A lab by its name. `run` is the command line, `exec` a command in a pod."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, timeout_s: float = 60.0) -> None:
         self.name = name
+        self.timeout_s = timeout_s
         self.path = Path("/run/ciliumpy/labs") / name
 
     def run(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*COMMAND, *arguments], input=stdin, capture_output=True, text=True, timeout=60, check=False
+            [*COMMAND, *arguments], input=stdin, capture_output=True, text=True, timeout=self.timeout_s, check=False
         )
         if check and done.returncode != 0:
             raise AssertionError(f"{arguments} -> {done.returncode}\n{done.stdout}{done.stderr}\n{self.logs()}")

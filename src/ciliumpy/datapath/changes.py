@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ciliumpy.datapath import devices
 from ciliumpy.net.watch import Watch
+from ciliumpy.state.readable import Readable
 from ciliumpy.tables.datapath import NODE_ADDRESSES
 
 if TYPE_CHECKING:
@@ -49,21 +50,15 @@ class NetworkChanges:
         self._bumps = 0
 
     async def run(self, job: Job) -> None:
-        loop = asyncio.get_running_loop()
-        heard = asyncio.Event()
-        loop.add_reader(self._watch.fileno(), heard.set)
-        try:
-            await self._read_addresses(job)  # what changed between the agent's first look and the watch
-            while True:
-                await heard.wait()
-                await asyncio.sleep(SETTLE_S)
-                heard.clear()
-                if self._watch.read() - set(self._pods()):
-                    self._epochs.bump_global()
-                    self._bumps += 1
-                    await self._read_addresses(job)
-        finally:
-            loop.remove_reader(self._watch.fileno())
+        heard = Readable(self._watch.fileno())
+        await self._read_addresses(job)  # what changed between the agent's first look and the watch
+        while True:
+            await heard.wait()
+            await asyncio.sleep(SETTLE_S)
+            if self._watch.read() - set(self._pods()):
+                self._epochs.bump_global()
+                self._bumps += 1
+                await self._read_addresses(job)
 
     async def _read_addresses(self, job: Job) -> None:
         present = await asyncio.to_thread(devices.own_addresses, self._underlay.name)

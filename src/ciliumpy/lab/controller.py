@@ -13,7 +13,8 @@ import os
 import random
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy.client import target
 from ciliumpy.kit.clock import SystemClock
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
 
 Owners = dict[tuple[str, str], tuple[str, str]]  # Pod -> (Deployment, template hash)
 _RETRY_S = 1.0
+_LONGEST_PAUSE_S = 0.2
 LOG = logging.getLogger("lab.controller")
+
+
+class Parsed(NamedTuple):
+    """A Pod's document, and what was read from it: a document that is another one is another object."""
+
+    document: dict[str, Any]
+    pod: PodSpec
+    owner: tuple[str, str] | None
 
 
 class Controller:
@@ -49,7 +59,9 @@ class Controller:
         self._stopping = False
         self._random = random.SystemRandom()
         self._kubelet = Kubelet(place, [str(target.run_dir()), str(place.store)], self._wake.set)
+        self._parsed: dict[tuple[str, str], Parsed] = {}
         self._hosts: dict[str, str] = {}
+        self._named: tuple[list[hosts.Named], set[str]] | None = None  # what the files of hosts were made of
         self._routes: dict[str, str] | None = None
         self._bindings: dict[tuple[str, str], str] = {}  # nodes of Pods that do not name one
 
@@ -68,7 +80,10 @@ class Controller:
                 await self._wake.wait()
                 self._wake.clear()
                 if self._mirror.synced and not self._stopping:
+                    begin = time.monotonic()
                     await self._try_round()
+                    # Many pods: what comes meanwhile is one round more, not one each.
+                    await asyncio.sleep(min(time.monotonic() - begin, _LONGEST_PAUSE_S))
         finally:
             await jobs.stop()
             self._kubelet.close()
@@ -113,13 +128,16 @@ class Controller:
 
     def _pods(self) -> tuple[dict[tuple[str, str], PodSpec], Owners]:
         """Return the Pods, and the Deployments that own some."""
-        pods: dict[tuple[str, str], PodSpec] = {}
-        owners: Owners = {}
+        parsed: dict[tuple[str, str], Parsed] = {}
         for document in self._mirror.of("Pod"):
-            pod = manifests.pod(document)
-            pods[pod.namespace, pod.name] = pod
-            if owner := schedule.owner_of(document):
-                owners[pod.namespace, pod.name] = owner
+            metadata = document["metadata"]
+            known = self._parsed.get((metadata.get("namespace") or "default", metadata["name"]))
+            if known is None or known.document is not document:
+                known = Parsed(document, manifests.pod(document), schedule.owner_of(document))
+            parsed[known.pod.namespace, known.pod.name] = known
+        self._parsed = parsed
+        pods = {key: known.pod for key, known in parsed.items()}
+        owners = {key: known.owner for key, known in parsed.items() if known.owner}
         return pods, owners
 
     def _plan(self) -> schedule.Plan:
@@ -129,14 +147,14 @@ class Controller:
         running = {r.key for r in self._kubelet.records if r.phase == "Running"}
         owned = [schedule.Owned(*key, *owner, running=key in running) for key, owner in owners.items()]
         plan = schedule.plan(deployments, owned, self._random)
-        placed = [(w.node, w.group) for w in self._place_pods(pods, owners)[0].values()]
+        placed = schedule.Placed((w.node, w.group) for w in self._place_pods(pods, owners)[0].values())
         for document in plan.create:
             pod = manifests.pod(document)
             group = document["metadata"]["ownerReferences"][0]["name"]
             node = pod.node or schedule.choose(pod, group, self._nodes, placed)
             if node is not None:
                 document["spec"] = {**document["spec"], "nodeName": node}
-                placed.append((node, group))
+                placed.add(node, group)
         return plan
 
     def _write(self, plan: schedule.Plan) -> list[Stored]:
@@ -155,17 +173,18 @@ class Controller:
         self._bindings = {k: n for k, n in self._bindings.items() if k in pods and n in self._nodes}
         wanted: dict[tuple[str, str], Wanted] = {}
         homeless: list[records.PodRecord] = []
+        placed = schedule.Placed()
         for key in sorted(pods):
             pod = pods[key]
             deployment, template = owners.get(key, ("", ""))
             group = f"{deployment}-{template}" if deployment else "/".join(key)
-            placed = [(w.node, w.group) for w in wanted.values()]
             node = pod.node or self._bindings.get(key) or schedule.choose(pod, group, self._nodes, placed)
             if node is None or node not in self._nodes:
                 why = f"there is no node {pod.node!r}" if pod.node else f"no node has the labels {pod.selector}"
                 homeless.append(records.PodRecord(*key, uid=pod.uid, deployment=deployment, message=why))
                 continue
             self._bindings[key] = node
+            placed.add(node, group)
             wanted[key] = Wanted(pod, node, deployment, group)
         return wanted, homeless
 
@@ -175,8 +194,12 @@ class Controller:
             for r in self._kubelet.records
             if r.phase == "Running"
         ]
+        namespaces = {r.namespace for r in self._kubelet.records} | (extra or set())
+        if (running, namespaces) == self._named:
+            return
+        self._named = running, namespaces
         others = {"world": self._lab.world(), **{n.name: self._lab.address(n.name) for n in self._lab.nodes}}
-        for namespace in {r.namespace for r in self._kubelet.records} | (extra or set()):
+        for namespace in namespaces:
             text = hosts.render(namespace, running, others)
             if self._hosts.get(namespace) != text:
                 self._hosts[namespace] = text

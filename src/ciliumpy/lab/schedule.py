@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ciliumpy.lab.manifests import DeploymentSpec, PodSpec
 
@@ -91,18 +91,24 @@ def _pod(spec: DeploymentSpec, current: str, source: random.Random) -> dict[str,
     }
 
 
-def choose(
-    pod: PodSpec,
-    group: str,
-    nodes: Mapping[str, Mapping[str, str]],
-    placed: Collection[tuple[str, str]],
-) -> str | None:
+class Placed:
+    """How many Pods each node has, of each group too (a Deployment's)."""
+
+    def __init__(self, placed: Iterable[tuple[str, str]] = ()) -> None:
+        self.load: Counter[str] = Counter()
+        self.alike: Counter[tuple[str, str]] = Counter()
+        for node, group in placed:
+            self.add(node, group)
+
+    def add(self, node: str, group: str) -> None:
+        self.load[node] += 1
+        self.alike[node, group] += 1
+
+
+def choose(pod: PodSpec, group: str, nodes: Mapping[str, Mapping[str, str]], placed: Placed) -> str | None:
     """Return the node for a Pod, or None if no node's labels fit.
 
-    `nodes` are labels by name, `placed` the (node, group) of the Pods that have one; Pods of a group (a Deployment) are
-    spread first, then the load.
+    `nodes` are labels by name; Pods of a group are spread first, then the load.
     """
     fitting = [name for name, labels in nodes.items() if pod.selector.items() <= labels.items()]
-    alike = Counter(node for node, other in placed if other == group)
-    load = Counter(node for node, _ in placed)
-    return min(fitting, key=lambda name: (alike[name], load[name], name), default=None)
+    return min(fitting, key=lambda name: (placed.alike[name, group], placed.load[name], name), default=None)

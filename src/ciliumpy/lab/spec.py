@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -152,5 +151,5 @@ def read(path: Path) -> LabSpec:
 def write_json(path: Path, value: Any) -> None:
     """Replace the file at once: a reader sees the old or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
     temporary.replace(path)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ciliumpy.store.interface import Stored
 
 _POLL_S = 0.05
+_SHARE, _LONGEST_PAUSE_S = 5, 0.5
 
 
 def status(place: Place) -> dict[str, Any]:
@@ -143,6 +144,7 @@ def wait_settled(place: Place, timeout_s: float) -> None:
     """
     deadline = time.monotonic() + timeout_s
     while True:
+        began = time.monotonic()
         now = pending(place)
         if now.failed:
             raise CiliumpyError(
@@ -155,7 +157,8 @@ def wait_settled(place: Place, timeout_s: float) -> None:
             raise CiliumpyError(
                 f"not settled within {timeout_s:g} s: {'; '.join(waiting[:5])}", "see `ciliumpy lab status`"
             )
-        time.sleep(_POLL_S)
+        # Looking at hundreds of pods takes the time of those that start them.
+        time.sleep(max(_POLL_S, min(_SHARE * (time.monotonic() - began), _LONGEST_PAUSE_S)))
 
 
 def wait_gone(place: Place, timeout_s: float) -> None:

@@ -95,14 +95,14 @@ def pod(selector=None):
 def test_pods_of_a_deployment_are_spread():
     placed = []
     for _ in range(6):
-        placed.append((schedule.choose(pod(), "api", NODES, placed), "api"))
+        placed.append((schedule.choose(pod(), "api", NODES, schedule.Placed(placed)), "api"))
     assert [n for n, _ in placed] == ["n1", "n2", "n3"] * 2
 
 
 def test_others_go_where_there_is_least():
-    assert schedule.choose(pod(), "db", NODES, [("n1", "api"), ("n2", "api"), ("n1", "api")]) == "n3"
+    assert schedule.choose(pod(), "db", NODES, schedule.Placed([("n1", "api"), ("n2", "api"), ("n1", "api")])) == "n3"
 
 
 def test_a_node_selector_is_respected():
-    assert schedule.choose(pod({"disk": "ssd"}), "api", NODES, [("n1", "api")]) == "n3"
-    assert schedule.choose(pod({"disk": "tape"}), "api", NODES, []) is None
+    assert schedule.choose(pod({"disk": "ssd"}), "api", NODES, schedule.Placed([("n1", "api")])) == "n3"
+    assert schedule.choose(pod({"disk": "tape"}), "api", NODES, schedule.Placed()) is None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ciliumpy.kit.backoff import Backoff
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.documents import DocumentError, parse
+from ciliumpy.state.readable import Readable
 from ciliumpy.store.directory import files
 from ciliumpy.store.directory import kernel as k
 from ciliumpy.store.directory.transaction import check_root
@@ -80,8 +81,6 @@ class _Session:
     async def run(self) -> AsyncIterator[Batch]:
         check_root(self._root)
         self._identity = os.stat(self._root)
-        wake = asyncio.Event()
-        loop = asyncio.get_running_loop()
         try:
             self._inotify = k.Inotify()
         except OSError as error:
@@ -89,25 +88,20 @@ class _Session:
                 f"cannot watch the store: {error.strerror}", "raise fs.inotify.max_user_instances"
             ) from None
         with self._inotify:
-            loop.add_reader(self._inotify.fd, wake.set)
-            try:
-                async for batch in self._scan():
+            news = Readable(self._inotify.fd)
+            async for batch in self._scan():
+                yield batch
+            while True:
+                timeout_s = max(
+                    0.0, min([self._look_at, *self._vanished.values(), *self._unsettled.values()]) - time.monotonic()
+                )
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        await news.wait()
+                except TimeoutError:
+                    pass
+                async for batch in self._in_slices(self._news()):
                     yield batch
-                while True:
-                    timeout_s = max(
-                        0.0,
-                        min([self._look_at, *self._vanished.values(), *self._unsettled.values()]) - time.monotonic(),
-                    )
-                    try:
-                        async with asyncio.timeout(timeout_s):
-                            await wake.wait()
-                    except TimeoutError:
-                        pass
-                    wake.clear()
-                    async for batch in self._in_slices(self._news()):
-                        yield batch
-            finally:
-                loop.remove_reader(self._inotify.fd)
 
     async def _scan(self) -> AsyncIterator[Batch]:
         """Everything that differs from what was given before."""
