@@ -63,7 +63,13 @@ _ciliumpy() {
 _ciliumpy_words() {
     case "$1" in
         "")
-            echo "status observe monitor endpoint identity policy ip node bpf preflight lab connectivity statedb config completion version" ;;
+            echo "status observe hubble monitor endpoint identity policy ip node bpf preflight lab connectivity statedb config completion version" ;;
+        "hubble")
+            echo "observe status list watch" ;;
+        "hubble list")
+            echo "nodes namespaces" ;;
+        "hubble watch")
+            echo "peers" ;;
         "endpoint" |\
             "identity" |\
             "policy" |\
@@ -99,6 +105,12 @@ _ciliumpy_words() {
 _ciliumpy_flags() {
     case "$1" in
         "" |\
+            "hubble" |\
+            "hubble status" |\
+            "hubble list" |\
+            "hubble list nodes" |\
+            "hubble list namespaces" |\
+            "hubble watch" |\
             "endpoint" |\
             "endpoint get" |\
             "identity" |\
@@ -149,8 +161,11 @@ _ciliumpy_flags() {
             echo "--lab --node --output -o --help -h" ;;
         "status")
             echo "--verbose -v --brief --wait --wait-duration --lab --node --output -o --help -h" ;;
-        "observe")
+        "observe" |\
+            "hubble observe")
             echo "--last --first --all --since --until --follow -f --input-file --not --verdict --type -t --pod --from-pod --to-pod --namespace -n --from-namespace --to-namespace --all-namespaces -A --from-all-namespaces --to-all-namespaces --label -l --from-label --to-label --identity --from-identity --to-identity --ip --from-ip --to-ip --port --from-port --to-port --workload --from-workload --to-workload --cluster --from-cluster --to-cluster --protocol --tcp-flags --ipv4 -4 --ipv6 -6 --ip-version --reply --traffic-direction --drop-reason-desc --node-name --node-label --interface --encrypted --unencrypted --uuid --service --from-service --to-service --fqdn --from-fqdn --to-fqdn --snat-ip --http-status --http-method --http-path --http-url --http-header --trace-id --ip-trace-id --cel-expression --allowlist --denylist --print-raw-filters --field-mask --output -o --print-node-name --print-policy-names --ip-translation --no-ip-translation --numeric --time-format --color --silent-errors -s --lab --node --help -h" ;;
+        "hubble watch peers")
+            echo "--lab --node --help -h" ;;
         "monitor")
             echo "--type -t --from --to --related-to --numeric -n --verbose -v --json -j --output -o --direct --lab --node --help -h" ;;
         "endpoint list")
@@ -201,6 +216,14 @@ _ciliumpy_value() {
         ":--lab" |\
             "status:--lab" |\
             "observe:--lab" |\
+            "hubble:--lab" |\
+            "hubble observe:--lab" |\
+            "hubble status:--lab" |\
+            "hubble list:--lab" |\
+            "hubble list nodes:--lab" |\
+            "hubble list namespaces:--lab" |\
+            "hubble watch:--lab" |\
+            "hubble watch peers:--lab" |\
             "monitor:--lab" |\
             "endpoint:--lab" |\
             "endpoint list:--lab" |\
@@ -273,6 +296,14 @@ _ciliumpy_value() {
         ":--node" |\
             "status:--node" |\
             "observe:--node" |\
+            "hubble:--node" |\
+            "hubble observe:--node" |\
+            "hubble status:--node" |\
+            "hubble list:--node" |\
+            "hubble list nodes:--node" |\
+            "hubble list namespaces:--node" |\
+            "hubble watch:--node" |\
+            "hubble watch peers:--node" |\
             "monitor:--node" |\
             "endpoint:--node" |\
             "endpoint list:--node" |\
@@ -351,6 +382,16 @@ _ciliumpy_value() {
             ":-o" |\
             "status:--output" |\
             "status:-o" |\
+            "hubble:--output" |\
+            "hubble:-o" |\
+            "hubble list:--output" |\
+            "hubble list:-o" |\
+            "hubble list nodes:--output" |\
+            "hubble list nodes:-o" |\
+            "hubble list namespaces:--output" |\
+            "hubble list namespaces:-o" |\
+            "hubble watch:--output" |\
+            "hubble watch:-o" |\
             "endpoint:--output" |\
             "endpoint:-o" |\
             "endpoint list:--output" |\
@@ -506,6 +547,47 @@ _ciliumpy_value() {
             "observe:--denylist" |\
             "observe:--field-mask" |\
             "observe:--time-format" |\
+            "hubble observe:--last" |\
+            "hubble observe:--first" |\
+            "hubble observe:--since" |\
+            "hubble observe:--until" |\
+            "hubble observe:--namespace" |\
+            "hubble observe:-n" |\
+            "hubble observe:--from-namespace" |\
+            "hubble observe:--to-namespace" |\
+            "hubble observe:--label" |\
+            "hubble observe:-l" |\
+            "hubble observe:--from-label" |\
+            "hubble observe:--to-label" |\
+            "hubble observe:--port" |\
+            "hubble observe:--from-port" |\
+            "hubble observe:--to-port" |\
+            "hubble observe:--workload" |\
+            "hubble observe:--from-workload" |\
+            "hubble observe:--to-workload" |\
+            "hubble observe:--cluster" |\
+            "hubble observe:--from-cluster" |\
+            "hubble observe:--to-cluster" |\
+            "hubble observe:--protocol" |\
+            "hubble observe:--tcp-flags" |\
+            "hubble observe:--node-name" |\
+            "hubble observe:--node-label" |\
+            "hubble observe:--uuid" |\
+            "hubble observe:--fqdn" |\
+            "hubble observe:--from-fqdn" |\
+            "hubble observe:--to-fqdn" |\
+            "hubble observe:--http-status" |\
+            "hubble observe:--http-method" |\
+            "hubble observe:--http-path" |\
+            "hubble observe:--http-url" |\
+            "hubble observe:--http-header" |\
+            "hubble observe:--trace-id" |\
+            "hubble observe:--ip-trace-id" |\
+            "hubble observe:--cel-expression" |\
+            "hubble observe:--allowlist" |\
+            "hubble observe:--denylist" |\
+            "hubble observe:--field-mask" |\
+            "hubble observe:--time-format" |\
             "endpoint list:--labels" |\
             "endpoint list:-l" |\
             "ip list:--labels" |\
@@ -530,6 +612,7 @@ _ciliumpy_value() {
             "connectivity test:--concurrency")
             echo "any" ;;
         "observe:--input-file" |\
+            "hubble observe:--input-file" |\
             "lab up:--file" |\
             "lab up:-f" |\
             "lab apply:--file" |\
@@ -538,10 +621,13 @@ _ciliumpy_value() {
             "lab delete:-f" |\
             "connectivity test:--junit-file")
             echo "file" ;;
-        "observe:--verdict")
+        "observe:--verdict" |\
+            "hubble observe:--verdict")
             echo "FORWARDED DROPPED AUDIT REDIRECTED ERROR" ;;
         "observe:--type" |\
             "observe:-t" |\
+            "hubble observe:--type" |\
+            "hubble observe:-t" |\
             "monitor:--type" |\
             "monitor:-t")
             echo "drop trace policy-verdict" ;;
@@ -551,11 +637,20 @@ _ciliumpy_value() {
             "observe:--service" |\
             "observe:--from-service" |\
             "observe:--to-service" |\
+            "hubble observe:--pod" |\
+            "hubble observe:--from-pod" |\
+            "hubble observe:--to-pod" |\
+            "hubble observe:--service" |\
+            "hubble observe:--from-service" |\
+            "hubble observe:--to-service" |\
             "lab exec:0")
             echo "@pods" ;;
         "observe:--identity" |\
             "observe:--from-identity" |\
             "observe:--to-identity" |\
+            "hubble observe:--identity" |\
+            "hubble observe:--from-identity" |\
+            "hubble observe:--to-identity" |\
             "ip list:--identity" |\
             "identity get:0" |\
             "bpf ipcache match:0" |\
@@ -565,25 +660,39 @@ _ciliumpy_value() {
             "observe:--from-ip" |\
             "observe:--to-ip" |\
             "observe:--snat-ip" |\
+            "hubble observe:--ip" |\
+            "hubble observe:--from-ip" |\
+            "hubble observe:--to-ip" |\
+            "hubble observe:--snat-ip" |\
             "ip get:0" |\
             "bpf ct get:0" |\
             "bpf ct get:1" |\
             "bpf ipcache get:0")
             echo "@addresses" ;;
-        "observe:--ip-version")
+        "observe:--ip-version" |\
+            "hubble observe:--ip-version")
             echo "none v4 v6" ;;
-        "observe:--traffic-direction")
+        "observe:--traffic-direction" |\
+            "hubble observe:--traffic-direction")
             echo "ingress egress" ;;
         "observe:--drop-reason-desc" |\
+            "hubble observe:--drop-reason-desc" |\
             "bpf metrics get:0")
             echo "@reasons" ;;
-        "observe:--interface")
+        "observe:--interface" |\
+            "hubble observe:--interface")
             echo "NAME INDEX" ;;
         "observe:--output" |\
-            "observe:-o")
+            "observe:-o" |\
+            "hubble observe:--output" |\
+            "hubble observe:-o")
             echo "compact dict json jsonpb table" ;;
-        "observe:--color")
+        "observe:--color" |\
+            "hubble observe:--color")
             echo "auto always never" ;;
+        "hubble status:--output" |\
+            "hubble status:-o")
+            echo "compact json" ;;
         "monitor:--from" |\
             "monitor:--to" |\
             "monitor:--related-to" |\

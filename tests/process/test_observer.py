@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from ciliumpy.api import peers
 from ciliumpy.api.observer import ObserverServer
 from ciliumpy.cli.__main__ import main
 from ciliumpy.client.observer import Server, get_flows
@@ -56,11 +57,19 @@ class Node:
         self.name = name
         self.history = History(1000)
         self.socket = folder / "hubble.sock"
-        self._enricher = Enricher(events.cluster(), self.history.names)
+        self.db = events.cluster()
+        self._enricher = Enricher(self.db, self.history.names)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = ObserverServer(self.history, name, SystemClock(), node_labels=("zone=a",), rate=lambda: 2.5)
+        self._server = ObserverServer(
+            self.history,
+            name,
+            SystemClock(),
+            node_labels=("zone=a",),
+            rate=lambda: 2.5,
+            beside=(peers.handler(self.db),),
+        )
         self._run(self._server.start(str(self.socket)))
 
     def add(self, *records: np.ndarray) -> None:
@@ -70,6 +79,13 @@ class Node:
             self.history.append(rows)
 
         self._run(append())
+
+    def write(self, change) -> None:
+        async def go() -> None:
+            with self.db.write() as txn:
+                change(txn)
+
+        self._run(go())
 
     def close(self) -> None:
         self._run(self._server.stop())

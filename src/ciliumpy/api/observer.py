@@ -20,7 +20,7 @@ from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.proto import health_pb2, observer_pb2, relay_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -35,7 +35,7 @@ HOUR_NS = 3_600_000_000_000
 
 
 class ObserverServer:
-    """Serves one node's history. `rate` gives the flows a second over the last minute."""
+    """Serves one node's history. `rate` gives the flows a second over the last minute; `beside` are other services."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class ObserverServer:
         cluster: str = "default",
         node_labels: tuple[str, ...] = (),
         rate: Callable[[], float] = lambda: 0.0,
+        beside: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
         self._history = history
         self._node_name = f"{cluster}/{node_name}"
@@ -53,6 +54,7 @@ class ObserverServer:
         self._node_labels = node_labels
         self._clock = clock
         self._rate = rate
+        self._beside = tuple(beside)
         self._started_ns = clock.monotonic_ns()
         self._server: grpc.aio.Server | None = None
         self._path = ""
@@ -60,7 +62,7 @@ class ObserverServer:
     async def start(self, path: str) -> None:
         """Listen on the socket `path`, for root only. CiliumpyError if that cannot be."""
         server = grpc.aio.server()
-        server.add_generic_rpc_handlers((self._observer(), self._health()))
+        server.add_generic_rpc_handlers((self._observer(), self._health(), *self._beside))
         _remove(path)  # of a server that was killed
         before = os.umask(0o177)
         try:

@@ -103,6 +103,22 @@ BPF = {
     ),
 }
 
+HUBBLE: Mapping[str, Verb | Group] = {
+    "observe": Verb("ciliumpy.cli.observe.flows", "Show flows: as `ciliumpy observe`."),
+    "status": Verb("ciliumpy.cli.hubble.status", "Show how Hubble's servers are, and how many flows they keep."),
+    "list": Group(
+        "What Hubble's servers know.",
+        {
+            "nodes": Verb("ciliumpy.cli.hubble.nodes", "List the servers with their uptime and flows."),
+            "namespaces": Verb("ciliumpy.cli.hubble.namespaces", "List the namespaces seen in the last hour's flows."),
+        },
+    ),
+    "watch": Group(
+        "What Hubble's servers tell of.",
+        {"peers": Verb("ciliumpy.cli.hubble.peers", "Show the nodes that a server names, and what changes.")},
+    ),
+}
+
 LAB = {
     "demo": Verb("ciliumpy.cli.lab.demo", "Start the demo: two nodes, a policy, traffic, and what is seen of it."),
     "up": Verb("ciliumpy.cli.lab.up", "Start a lab cluster, or bring it to what its file says."),
@@ -125,6 +141,7 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
     "Look": {
         "status": Verb("ciliumpy.cli.status", "Show how the agents are."),
         "observe": Verb("ciliumpy.cli.observe.flows", "Show flows: who talked to whom, and what was dropped."),
+        "hubble": Group("What users of hubble type, of the same agents.", HUBBLE),
         "monitor": Verb("ciliumpy.cli.monitor", "Show the datapath's events as they come."),
         "endpoint": Group(
             "The pods that an agent has plugged in.",

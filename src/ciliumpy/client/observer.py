@@ -14,7 +14,8 @@ import socket
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is loaded: it would write on our stderr
 
@@ -26,12 +27,16 @@ from ciliumpy.proto import observer_pb2
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from google.protobuf.message import Message
+
 DIAL_S = 5.0
+REQUEST_S = 12.0
 HOLD_S = 0.1  # how long a flow waits for older ones of other nodes, while following
 EVERYTHING = (1 << 64) - 1
 GET_FLOWS = "/observer.Observer/GetFlows"
 
 Response = observer_pb2.GetFlowsResponse
+M = TypeVar("M", bound="Message")
 
 
 class Server(NamedTuple):
@@ -99,6 +104,41 @@ def _probe(server: Server) -> None:
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(DIAL_S)
         probe.connect(server.socket_path)
+
+
+def ask(server: Server, method: str, request: Message, answer: type[M]) -> M:
+    """Return what a method (`/observer.Observer/GetNodes`) answers; CiliumpyError with the reason if it does not."""
+    with _channel(server) as channel:
+        call = channel.unary_unary(
+            method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+        )
+        try:
+            found: M = call(request, timeout=REQUEST_S)
+        except grpc.RpcError as error:
+            raise CiliumpyError(error.details() or str(error.code())) from error
+        return found
+
+
+def follow(server: Server, method: str, request: Message, answer: type[M]) -> Iterator[M]:
+    """Yield what a method streams until the server ends it; CiliumpyError with the reason if it breaks off."""
+    with _channel(server) as channel:
+        call = channel.unary_stream(
+            method, request_serializer=type(request).SerializeToString, response_deserializer=answer.FromString
+        )
+        try:
+            yield from call(request)
+        except grpc.RpcError as error:
+            raise CiliumpyError(error.details() or str(error.code())) from error
+
+
+@contextmanager
+def _channel(server: Server) -> Iterator[grpc.Channel]:
+    try:
+        _probe(server)
+    except OSError as error:
+        raise CiliumpyError(_explain(error, server)) from error
+    with grpc.insecure_channel(f"unix:{server.socket_path}") as channel:
+        yield channel
 
 
 def _stream(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ciliumpy.api import peers
 from ciliumpy.api.admin import AdminContext
 from ciliumpy.api.admin_server import serve as serve_admin
 from ciliumpy.api.cni import CniServer
@@ -62,6 +63,7 @@ class Servers:
             cluster=config.node.cluster,
             node_labels=tuple(f"{key}={value}" for key, value in parts.own.node.labels),
             rate=lambda: flows.rate,
+            beside=(peers.handler(parts.db),),
         )
 
     async def start(self, jobs: JobGroup) -> None:
