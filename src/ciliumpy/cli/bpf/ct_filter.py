@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -68,6 +69,7 @@ def network(flag: str, text: str) -> Network:
         raise CiliumpyError(f"{flag}: {text!r} is no address and no prefix", "as 10.244.1.7, fd00::/48", 2) from None
 
 
+@functools.lru_cache(1 << 16)
 def _within(ip: str, wanted: Network) -> bool:
     address = ipaddress.ip_address(ip)
     return address.version == wanted.version and address in wanted

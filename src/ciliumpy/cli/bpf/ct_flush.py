@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ciliumpy.cli.bpf.ct_filter import Endpoint, Filter, Ip, Port, Protocol
 from ciliumpy.cli.bpf.ct_list import Global, check
-from ciliumpy.cli.bpf.ct_rows import entry, pinned
+from ciliumpy.cli.bpf.ct_rows import entries, pinned, raw
 from ciliumpy.cli.bpf.every import every
 from ciliumpy.cli.options import Lab, Node, Output, Yes
 from ciliumpy.cli.output import finish, parse_format, show
@@ -72,9 +72,8 @@ def matching(target: Target, wanted: Filter) -> list[tuple[Any, list[bytes]]]:
     for path in pinned(target):
         with Map.open_pinned(path) as rows:
             keys, values = rows.items()
-        every_row = wanted == Filter()
-        chosen = [
-            key.tobytes() for key, row in zip(keys, values, strict=True) if every_row or wanted.meets(entry(key, row))
-        ]
+        chosen = raw(keys)
+        if wanted != Filter():
+            chosen = [key for key, row in zip(chosen, entries(keys, values), strict=True) if wanted.meets(row)]
         found.append((path, chosen))
     return found

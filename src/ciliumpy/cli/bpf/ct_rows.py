@@ -11,12 +11,15 @@ from ciliumpy.cli.bpf.every import maps_of
 from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
 
     from ciliumpy.bpf.maps import Map
     from ciliumpy.client.target import Target
+
+    Rows = np.ndarray[Any, np.dtype[Any]]
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 FIN, SYN, RST = 1, 2, 4  # of ct_row.seen in layout.h
@@ -25,6 +28,14 @@ ECHO = 1  # enum ct_kind
 TARGETS = {0: "none", 1: "local", 2: "overlay", 3: "host", 4: "network", 5: "proxy"}  # enum ct_target
 CLOCK_MONOTONIC_COARSE = 6  # not in the time module
 UNIT_SHIFT = 8  # times are jiffies >> 8
+FEW = 256  # flows whose counters are asked for one by one
+SCALARS = {  # fields of ct_row that are shown as they are
+    "expires": "expires",
+    "created": "created",
+    "service_id": "serviceID",
+    "src_identity": "sourceIdentity",
+    "dst_identity": "destinationIdentity",
+}
 
 
 class Clock(NamedTuple):
@@ -45,6 +56,8 @@ def pinned(target: Target) -> list[Path]:
 
 def read(target: Target) -> list[dict[str, Any]]:
     """Return the living rows of all conntrack maps. A flow on its way from one map to another is in both: once."""
+    import numpy as np
+
     from ciliumpy.bpf.maps import Map
 
     clock = read_clock()
@@ -52,47 +65,80 @@ def read(target: Target) -> list[dict[str, Any]]:
     with Map.open_pinned(maps_of(target) / "cp_counter_v1") as counters:
         for path in pinned(target):
             with Map.open_pinned(path) as rows:
-                for key, row in zip(*rows.items(), strict=True):
-                    left = signed(int(row["expires"]) - clock.now)
-                    if left >= 0 and key.tobytes() not in found:
-                        more = {"remainingSeconds": round(left / clock.per_second, 1), "map": path.name}
-                        more["answered"] = path.name not in UNANSWERED_MAPS
-                        found[key.tobytes()] = entry(key, row) | counted(counters, row) | more
+                keys, values = rows.items()
+            left = (values["expires"] - np.uint32(clock.now)).view(np.int32)
+            keys, values, left = keys[left >= 0], values[left >= 0], left[left >= 0]
+            sums = counted(counters, values)
+            more = {"map": path.name, "answered": path.name not in UNANSWERED_MAPS}
+            for key, item, sum_, units in zip(raw(keys), entries(keys, values), sums, left.tolist(), strict=True):
+                seconds = {"remainingSeconds": round(units / clock.per_second, 1)}
+                found.setdefault(key, item | sum_ | seconds | more)
     return list(found.values())
 
 
-def entry(key: np.void, row: np.void) -> dict[str, Any]:
-    """Return what a row says, without its counters."""
+def raw(keys: Rows) -> list[bytes]:
+    """Return each key as the kernel has it."""
+    size, data = keys.dtype.itemsize, keys.tobytes()
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def entries(keys: Rows, rows: Rows) -> Iterator[dict[str, Any]]:
+    """Yield what each row says, without its counters. By columns: a full map has half a million rows."""
+    columns = (
+        keys["protocol"].tolist(),
+        keys["kind"].tolist(),
+        list(pairs(addresses(keys["addr"]))),
+        keys["port"].byteswap().tolist(),
+        rows["origin"].tolist(),
+        rows["seen"].tolist(),
+        rows["reported"].tolist(),
+        rows["half"]["source_slot"].tolist(),
+        rows["half"]["target_slot"].tolist(),
+        rows["half"]["target"].tolist(),
+        rows["half"]["verdict"].tolist(),
+        *(rows[name].tolist() for name in SCALARS),
+    )
+    for protocol, kind, ips, ports, origin, seen, reported, source, to, target, verdict, *scalars in zip(
+        *columns, strict=True
+    ):
+        sides = [{"ip": ip, "port": port} for ip, port in zip(ips, ports, strict=True)]
+        first, second = sides if kind == ECHO or not origin else reversed(sides)
+        raw_flags, names = closing(seen, tcp=protocol == 6)
+        yield {
+            "protocol": PROTOCOLS.get(protocol, str(protocol)),
+            "direction": "OUT" if source[0] else "IN",
+            "source": first,
+            "destination": second,
+            "reported": reported,
+            "flagsSeen": [sum(bit for own, bit in TCP_BITS.items() if flags & own) for flags in seen],
+            "flags": names,
+            "rawFlags": raw_flags,
+            "sourceEndpoint": source[0],
+            "destinationEndpoint": to[0],
+            "target": TARGETS.get(target[0], "unknown"),
+            "replyJudged": bool(verdict[1]),
+            **dict(zip(SCALARS.values(), scalars, strict=True)),
+        }
+
+
+def addresses(column: Rows) -> Iterator[str]:
+    """Yield the texts of a column of addresses, of 4 or 16 bytes each, in network order."""
+    import numpy as np
+
     from ciliumpy.cli.bpf.decode import address
 
-    sides = []
-    for raw, number in zip(key["addr"], key["port"], strict=True):
-        ip = raw.tobytes()
-        port = int.from_bytes(number.tobytes(), "big")
-        sides.append({"ip": address(ip if len(ip) == 16 else bytes(10) + b"\xff\xff" + ip), "port": port})
-    source, destination = sides if key["kind"] == ECHO or not row["origin"] else reversed(sides)
-    forward, reply = row["half"]
-    seen = [int(flags) for flags in row["seen"]]
-    raw_flags, names = closing(seen, tcp=int(key["protocol"]) == 6)
-    return {
-        "protocol": PROTOCOLS.get(int(key["protocol"]), str(key["protocol"])),
-        "direction": "OUT" if forward["source_slot"] else "IN",
-        "source": source,
-        "destination": destination,
-        "expires": int(row["expires"]),
-        "created": int(row["created"]),
-        "reported": [int(time) for time in row["reported"]],
-        "flagsSeen": [sum(bit for own, bit in TCP_BITS.items() if flags & own) for flags in seen],
-        "flags": names,
-        "rawFlags": raw_flags,
-        "serviceID": int(row["service_id"]),
-        "sourceIdentity": int(row["src_identity"]),
-        "destinationIdentity": int(row["dst_identity"]),
-        "sourceEndpoint": int(forward["source_slot"]),
-        "destinationEndpoint": int(forward["target_slot"]),
-        "target": TARGETS.get(int(forward["target"]), "unknown"),
-        "replyJudged": bool(reply["verdict"]),
-    }
+    texts: dict[bytes, str] = {}
+    size = column[:1, :1].nbytes or 1
+    data = np.ascontiguousarray(column).tobytes()
+    for at in range(0, len(data), size):
+        ip = data[at : at + size]
+        if ip not in texts:
+            texts[ip] = address(ip if size == 16 else bytes(10) + b"\xff\xff" + ip)
+        yield texts[ip]
+
+
+def pairs(texts: Iterator[str]) -> Iterator[tuple[str, str]]:
+    return zip(texts, texts, strict=True)
 
 
 def closing(seen: list[int], *, tcp: bool) -> tuple[int, list[str]]:
@@ -106,15 +152,19 @@ def closing(seen: list[int], *, tcp: bool) -> tuple[int, list[str]]:
     return sum(bit for bit, _, there in wanted if there), [name for _, name, there in wanted if there]
 
 
-def counted(counters: Map, row: np.void) -> dict[str, Any]:
-    """Return the flow's packets and bytes, original direction first. A counter that another flow took says nothing."""
-    packets, octets = [0, 0], [0, 0]
-    for cpu in counters.lookup(int(row["counter"]).to_bytes(4, "little")):
-        if cpu["flow"] == row["flow"]:
-            for way in (0, 1):
-                packets[way] += int(cpu["packets"][way])
-                octets[way] += int(cpu["bytes"][way])
-    return {"packets": packets, "bytes": octets}
+def counted(counters: Map, rows: Rows) -> list[dict[str, list[int]]]:
+    """Return each flow's packets and bytes, original direction first; a counter that another took says nothing."""
+    import numpy as np
+
+    if len(rows) > FEW:
+        keys, values = counters.items()
+        cpus = values[np.argsort(keys)][rows["counter"]]
+    else:
+        found = [counters.lookup(int(number).to_bytes(4, "little")) for number in rows["counter"]]
+        cpus = np.array(found).reshape(len(found), counters.cpus) if found else np.zeros((0, 1), counters.value_dtype)
+    own = (cpus["flow"] == rows["flow"][:, None])[..., None]
+    packets, octets = ((cpus[name].astype(np.uint64) * own).sum(axis=1).tolist() for name in ("packets", "bytes"))
+    return [{"packets": p, "bytes": b} for p, b in zip(packets, octets, strict=True)]
 
 
 def signed(difference: int) -> int:
