@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.net import addresses, links, neighbours, netns, pods, routes, sysctl
+from ciliumpy.net import addresses, links, neighbours, netns, pods, routes, sysctl, watch
 
 pytestmark = pytest.mark.root
 
@@ -231,3 +231,36 @@ def test_a_bridge_joins_two_namespaces(ns, other):
         server.listen()
         client.settimeout(5)
         client.connect(("10.0.0.1", 1))
+
+
+def test_devices_of_a_name_are_watched_by_nobody(ns):
+    """A pod that comes and goes is no change of the node: not its device, its address, its routes, nor their end."""
+
+    def live() -> tuple[set[int], set[int]]:
+        changes = watch.Watch(ignore="lxc")
+        try:
+            pod, peer = links.create_veth("lxc0", None, "peer", mtu=1400)
+            links.set_up(pod)
+            links.set_up(peer)
+            addresses.set_addresses(pod, ["10.0.0.1/24"])
+            routes.replace_route("10.1.0.0/16", pod, via="10.0.0.2")
+            while_there = changes.read() - {peer}
+            links.delete(pod)
+            after = changes.read() - {peer}
+            bridge = links.ensure_bridge("other", 1500)
+            assert bridge in changes.read(), "but of others it hears"
+            return while_there, after
+        finally:
+            changes.close()
+
+    assert netns.run_in(ns, live) == (set(), set())
+
+
+def test_addresses_of_all_devices_in_one_look(ns):
+    def look() -> tuple[dict[int, list[str]], int]:
+        bridge = links.ensure_bridge("b0", 1500)
+        addresses.set_addresses(bridge, ["fd00::1/64", "10.0.0.1/24"])
+        return addresses.everywhere(), bridge
+
+    found, bridge = netns.run_in(ns, look)
+    assert found[bridge] == ["10.0.0.1/24", "fd00::1/64"]

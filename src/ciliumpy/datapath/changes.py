@@ -46,7 +46,7 @@ class NetworkChanges:
         self._epochs = epochs
         self._underlay = underlay
         self._pods = pods
-        self._watch = Watch()
+        self._watch = Watch(ignore=devices.POD_PREFIX)  # from their first message to their last, whoever has them
         self._bumps = 0
 
     async def run(self, job: Job) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 HOST_DEVICE = "cilium_host"
 HOST_PEER = "cilium_net"
 TUNNEL_DEVICE = "cilium_vxlan"
+POD_PREFIX = "lxc"  # of the node's side of a pod that we plugged in
 TUNNEL_OVERHEAD = {4: 50, 6: 70}  # inner Ethernet, VXLAN, UDP and the outer IP header
 LEAST_IPV6_MTU = 1280
 
@@ -97,9 +98,11 @@ def prepare(native: Underlay, routers: Sequence[str], tunnel_port: int) -> Devic
 def own_addresses(native: str) -> tuple[NodeAddress, ...]:
     """Return every address of this namespace, loopback and link-local ones aside; `native` is the underlay's name."""
     found: dict[str, NodeAddress] = {}
-    for link in links.links():
-        for text in addresses.addresses(link.ifindex):
+    everywhere = addresses.everywhere()
+    for index in sorted(everywhere):
+        link = links.link(index)
+        for text in everywhere[index] if link is not None else ():
             ip = ipaddress.ip_interface(text).ip
-            if not ip.is_loopback and not ip.is_link_local:
+            if link is not None and not ip.is_loopback and not ip.is_link_local:
                 found.setdefault(str(ip), NodeAddress(str(ip), link.name, link.name == native))
     return tuple(found.values())

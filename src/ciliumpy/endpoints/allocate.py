@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from ciliumpy.datapath.devices import POD_PREFIX
 from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Slots:
 
 def host_interface(container_id: str, interface: str) -> str:
     """Return the name of the node's side: the same for the same container and interface, 15 characters."""
-    return "lxc" + _digest(container_id, interface)[:12]
+    return POD_PREFIX + _digest(container_id, interface)[:12]
 
 
 def macs(container_id: str, interface: str, generation: int) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ciliumpy.net.netlink import attribute, conversation
 
@@ -21,6 +21,15 @@ def addresses(ifindex: int) -> list[str]:
     """Return the device's addresses except link-local IPv6 ones, v4 first."""
     with conversation(f"cannot list the addresses of device {ifindex}") as route:
         return _listed(route, ifindex)
+
+
+def everywhere() -> dict[int, list[str]]:
+    """Return the addresses of all devices by ifindex, like `addresses`; a device without any is not in it."""
+    found: dict[int, list[Any]] = {}
+    with conversation("cannot list addresses") as route:
+        for message in route.get_addr():
+            found.setdefault(message["index"], []).append(message)
+    return {index: _texts(messages) for index, messages in found.items()}
 
 
 def set_addresses(ifindex: int, wanted: Iterable[str]) -> bool:
@@ -44,9 +53,13 @@ def set_addresses(ifindex: int, wanted: Iterable[str]) -> bool:
         return present != goal
 
 
-def _listed(route: object, ifindex: int) -> list[str]:
+def _listed(route: Any, ifindex: int) -> list[str]:
+    return _texts(route.get_addr(index=ifindex))
+
+
+def _texts(messages: Iterable[Any]) -> list[str]:
     found: list[ipaddress.IPv4Interface | ipaddress.IPv6Interface] = []
-    for message in route.get_addr(index=ifindex):  # type: ignore[attr-defined]
+    for message in messages:
         if message["family"] == socket.AF_INET6 and message["scope"] == _SCOPE_LINK:
             continue
         address = attribute(message, "IFA_LOCAL") or attribute(message, "IFA_ADDRESS")
