@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,24 @@ def test_del_with_the_agent_down_is_queued(tmp_path):
     assert queued.name == "c0ffee-eth0.json"
     assert queued.stat().st_mode & 0o777 == 0o600
     assert json.loads(queued.read_text())["podName"] == "api-1"
+
+
+@pytest.mark.root
+def test_where_many_wait_to_be_heard_it_waits_too(sandbox, tmp_path):
+    """A full backlog is no agent that is down: a node's pods may all come at once."""
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
+        listening.bind(str(tmp_path / "cni.sock"))
+        listening.listen(0)
+        first.connect(str(tmp_path / "cni.sock"))
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(plugin, config(tmp_path), command="ADD", netns=sandbox)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.5)
+            listening.accept()[0].close()
+            with listening.accept()[0] as connection:
+                assert json.loads(connection.recv(65536))["command"] == "ADD"
+                connection.sendall(json.dumps({"result": RESULT}).encode() + b"\n")
+            assert waiting.result()[:2] == (0, RESULT)
 
 
 def test_del_that_cannot_be_queued_fails(tmp_path):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BACKLOG = 64
+BACKLOG = 1024  # a node's pods all at once; the kernel may make it less (net.core.somaxconn)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ANSWER_TIMEOUT_S = 30.0  # the agent itself gives up after 15
+ANSWER_TIMEOUT_S = 30.0  # the agent itself gives up after 25
 _LONGEST_ANSWER = 1 << 20
 _DOWN = {errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.EAGAIN}
 
@@ -35,8 +35,10 @@ def ask(path: str, message: bytes, fd: int | None, timeout_s: float = ANSWER_TIM
     """Send `message`, with the descriptor if there is one, to the agent's socket; return its result."""
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        connection.settimeout(timeout_s)
+        # Blocking: where many wait to be heard this waits too, and EAGAIN says that it was in vain.
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, _timeval(timeout_s))
         connection.connect(path)
+        connection.settimeout(timeout_s)
         sent = connection.sendmsg([message], [] if fd is None else [_passed(fd)])
         if sent < len(message):  # even an empty write fails once the agent has answered and hung up
             connection.sendall(message[sent:])
@@ -52,6 +54,11 @@ def ask(path: str, message: bytes, fd: int | None, timeout_s: float = ANSWER_TIM
     finally:
         connection.close()
     return _result(path, line)
+
+
+def _timeval(seconds: float) -> bytes:
+    """Return a struct timeval."""
+    return int(seconds).to_bytes(8, sys.byteorder) + int(seconds % 1 * 1e6).to_bytes(8, sys.byteorder)
 
 
 def _passed(fd: int) -> tuple[int, int, bytes]:

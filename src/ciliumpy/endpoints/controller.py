@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 INIT_LABELS = ("reserved:init",)
 POD_WAIT_S = 5.0
-READY_WAIT_S = 10.0
+READY_WAIT_S = 20.0  # a hundred at once wait for each other
 
 _log = logging.getLogger(__name__)
 

@@ -28,6 +28,7 @@ class Watch:
     """
 
     def __init__(self, ignore: str = "\n") -> None:
+        self._buffer = memoryview(bytearray(1 << 16))
         self._ignore = ignore.encode()
         self._ignored: dict[int, None] = {}  # the latest ones, in order
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
@@ -45,7 +46,7 @@ class Watch:
         changed: set[int] = set()
         while True:
             try:
-                changed |= self._changed(self._socket.recv(1 << 16))
+                changed |= self._changed(bytes(self._buffer[: self._socket.recv_into(self._buffer)]))
             except BlockingIOError:
                 return changed
             except OSError as error:
