@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ciliumpy.connectivity.seen import Conversation, Seen
 
 MOST_LINES = 20  # of one table
+CONNTRACK, POLICY_SETS, IPCACHE = ("bpf", "ct", "list"), ("bpf", "policy", "list"), ("bpf", "ipcache", "list")
+ENDPOINTS, IDENTITIES, POLICIES = ("endpoint", "list"), ("identity", "list"), ("policy", "list")
+COMMANDS: tuple[tuple[str, ...], ...] = (CONNTRACK, POLICY_SETS, IPCACHE, ENDPOINTS, IDENTITIES, POLICIES)
 
 
 class Table(NamedTuple):
@@ -29,31 +32,39 @@ def flows(seen: Sequence[Seen]) -> Table:
     return Table("flows", lines or ("none",))
 
 
-def collect(cluster: Cluster, nodes: Sequence[str], there: Conversation, namespaces: Sequence[str]) -> list[Table]:
-    """Return what each node holds of the conversation's two ends. What cannot be had says why."""
-    with ThreadPoolExecutor(2) as pool:
-        return [table for tables in pool.map(lambda n: _node(cluster, n, there, namespaces), nodes) for table in tables]
+class Tables:
+    """What the nodes' commands print, each asked once: for all failures of one moment."""
 
+    def __init__(self, cluster: Cluster, nodes: Sequence[str]) -> None:
+        jobs = [(node, command) for node in nodes for command in COMMANDS]
+        with ThreadPoolExecutor(len(COMMANDS)) as pool:
+            self._lines = dict(zip(jobs, pool.map(lambda job: _ask(cluster, *job), jobs), strict=True))
 
-def _node(cluster: Cluster, node: str, there: Conversation, namespaces: Sequence[str]) -> list[Table]:
-    ends = (there.source, there.target)
+    def about(self, nodes: Sequence[str], there: Conversation, namespaces: Sequence[str]) -> list[Table]:
+        """Return what these nodes hold of the conversation's two ends. What cannot be had says why."""
+        return [table for node in nodes for table in self._node(node, there, namespaces)]
 
-    def rows(*command: str, wanted: Sequence[str], all_of: bool = False) -> Table:
-        return Table(f"{' '.join(command)} on {node}", pick(_ask(cluster, node, command), wanted, all_of=all_of))
+    def _node(self, node: str, there: Conversation, namespaces: Sequence[str]) -> list[Table]:
+        ends = (there.source, there.target)
 
-    endpoints = rows("endpoint", "list", wanted=ends)
-    local = [line.split()[0] for line in endpoints.lines if line[:1].isdigit()]
-    policy = ("bpf", "policy", "list")
-    lines = _ask(cluster, node, policy)
-    kept = tuple(line for line in lines[1:] if line.split()[:1] and line.split()[0] in local)[:MOST_LINES]
-    return [
-        rows("bpf", "ct", "list", wanted=ends, all_of=True),
-        Table(f"{' '.join(policy)} on {node}", (*lines[:1], *kept) if kept else ("nothing",)),
-        rows("bpf", "ipcache", "list", wanted=ends),
-        endpoints,
-        rows("identity", "list", wanted=namespaces),
-        rows("policy", "list", wanted=namespaces),
-    ]
+        def table(command: tuple[str, ...], lines: tuple[str, ...]) -> Table:
+            return Table(f"{' '.join(command)} on {node}", lines)
+
+        def rows(command: tuple[str, ...], wanted: Sequence[str], *, all_of: bool = False) -> Table:
+            return table(command, pick(self._lines[node, command], wanted, all_of=all_of))
+
+        endpoints = rows(ENDPOINTS, ends)
+        local = {line.split()[0] for line in endpoints.lines if line[:1].isdigit()}
+        sets = self._lines[node, POLICY_SETS]
+        kept = tuple(line for line in sets[1:] if line[:1].isdigit() and line.split()[0] in local)[:MOST_LINES]
+        return [
+            rows(CONNTRACK, ends, all_of=True),
+            table(POLICY_SETS, (*sets[:1], *kept) if kept else ("nothing",)),
+            rows(IPCACHE, ends),
+            endpoints,
+            rows(IDENTITIES, namespaces),
+            rows(POLICIES, namespaces),
+        ]
 
 
 def _ask(cluster: Cluster, node: str, command: Sequence[str]) -> tuple[str, ...]:

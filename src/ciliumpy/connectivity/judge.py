@@ -35,10 +35,11 @@ def enough(action: Action, there: Conversation, flows: Sequence[Seen]) -> bool:
 
 def faults(action: Action, answer: dict[str, Any], flows: Sequence[Seen]) -> list[str]:
     """Return what is wrong, in words; nothing: all is as expected."""
-    return _client_faults(action, answer) + _flow_faults(action, conversation(action, answer), flows)
+    return client_faults(action, answer) + _flow_faults(action, conversation(action, answer), flows)
 
 
-def _client_faults(action: Action, answer: dict[str, Any]) -> list[str]:
+def client_faults(action: Action, answer: dict[str, Any]) -> list[str]:
+    """Return what is wrong by the client's answer alone."""
     if action.verb == FORGE:
         heard = f"a datagram with the address of {action.pretends}, sent by {action.source}, has arrived"
         return [heard] if answer["ok"] else []

@@ -7,6 +7,9 @@ import threading
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ciliumpy.connectivity.evidence import Table
     from ciliumpy.connectivity.result import Failure
 
 
@@ -53,15 +56,21 @@ class Progress:
             self._held.append(f"  [.] Action [{title}]")
             if failure is not None:
                 self._held += [f"  ❌ {fault}" for fault in failure.faults]
-                for table in failure.evidence:
-                    self._held.append(f"  📄 {table.title}:")
-                    self._held += [f"     {line}" for line in table.lines]
+                self._show(failure.evidence)
             if self._verbose:
                 self._flush()
             else:
                 self._out.write("." if failure is None else "F")
                 self._column += 1
                 self._out.flush()
+
+    def evidence(self, where: str, tables: Sequence[Table]) -> None:
+        """Show what was found out about an action that has failed."""
+        with self._lock:
+            self._held.append(f"  📄 About [{where}]:")
+            self._show(tables)
+            if self._verbose:
+                self._flush()
 
     def failed(self) -> None:
         """Show what was held back of the test that has just ended."""
@@ -72,6 +81,11 @@ class Progress:
         with self._lock:
             if self._column:
                 self._line("")
+
+    def _show(self, tables: Sequence[Table]) -> None:
+        for table in tables:
+            self._held.append(f"  📄 {table.title}:")
+            self._held += [f"     {line}" for line in table.lines]
 
     def _detail(self, line: str) -> None:
         with self._lock:

@@ -215,35 +215,48 @@ class _Test:
         return possible
 
     def _check(self, actions: Sequence[tuple[str, Action]]) -> None:
+        """Do all of them at once. What explains failures is collected while policies and rows are as they were."""
         futures = [self.runner.pool.submit(self._one, title, action) for title, action in actions]
-        for future in futures:
+        failures = []
+        for (_, action), future in zip(actions, futures, strict=True):
             self._actions += 1
-            if failure := future.result():
-                self.failures.append(failure)
+            failure, played = future.result()
+            if failure is not None:
+                failures.append((failure, action, played))
+        self.failures += self._explained(failures)
         self.runner.check_going()
 
-    def _one(self, title: str, action: Action) -> Failure | None:
-        runner = self.runner
-        failure = None
+    def _one(self, title: str, action: Action) -> tuple[Failure | None, Played | None]:
+        failure, played = None, None
         try:
-            played = runner.stage.play(action)
+            played = self.runner.stage.play(action)
+            if played.faults:
+                failure = Failure(title.partition(": ")[0], title, played.faults, (evidence.flows(played.flows),))
         except CiliumpyError as error:
             failure = Failure(title.partition(": ")[0], title, (error.message,))
-        else:
-            if played.faults:
-                tables = (evidence.flows(played.flows), *self._evidence(action, played))
-                failure = Failure(title.partition(": ")[0], title, played.faults, tables)
-        runner.progress.action(title, failure)
-        return failure
+        self.runner.progress.action(title, failure)
+        return failure, played
 
-    def _evidence(self, action: Action, played: Played) -> list[evidence.Table]:
+    def _explained(self, failures: Sequence[tuple[Failure, Action, Played | None]]) -> list[Failure]:
+        """Return the failures, the first few of the run with the rows that matter."""
         runner = self.runner
-        if runner.explained >= _EXPLAINED or runner.stage.telescope.failed:
-            return []
-        runner.explained += 1
-        nodes = sorted({party.node for party in (action.source, action.target) if party.node})
+        room = 0 if runner.stage.telescope.failed else _EXPLAINED - runner.explained
+        nodes = [sorted({p.node for p in (action.source, action.target) if p.node}) for _, action, _ in failures]
+        asked = sorted({node for each in nodes[: max(room, 0)] for node in each})
+        if not asked:
+            return [failure for failure, _, _ in failures]
+        tables = evidence.Tables(runner.cluster, asked)
         spaces = (runner.stage.namespace, runner.stage.elsewhere)
-        return evidence.collect(runner.cluster, nodes, played.conversation, spaces)
+        found = []
+        for number, (failure, _, played) in enumerate(failures):
+            if played is not None and number < room:
+                runner.explained += 1
+                more = tables.about(nodes[number], played.conversation, spaces)
+                runner.progress.evidence(failure.where, more)
+                found.append(failure._replace(evidence=(*failure.evidence, *more)))
+            else:
+                found.append(failure)
+        return found
 
     def _quiet(self, where: str) -> None:
         stage = self.runner.stage

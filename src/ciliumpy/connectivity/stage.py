@@ -33,6 +33,7 @@ PORTS = (8080, 8081)  # that every pod's actor serves, TCP and UDP
 BULK_BYTES = 4 << 20
 _ALPHABET = "bcdfghjklmnpqrstvwxz0123456789"
 _FORGED_S = 0.2
+_AFTER_A_FAULT_S = 1.0
 
 
 class _Pod(NamedTuple):
@@ -181,7 +182,9 @@ class Stage:
             with self._lock:
                 self.expected_drops |= {there, there.back}
         enough = lambda flows: judge.enough(action, there, flows)  # noqa: E731
-        flows = self.telescope.wait(there, mark, enough, self._limits.request)
+        # What has gone wrong already is not made right by a flow; it is shown what there is.
+        patience = _AFTER_A_FAULT_S if judge.client_faults(action, answer) else self._limits.request
+        flows = self.telescope.wait(there, mark, enough, min(patience, self._limits.request))
         return Played(tuple(judge.faults(action, answer, flows)), there, flows)
 
     def _act(self, action: Action) -> Answer:
