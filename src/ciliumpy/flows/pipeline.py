@@ -96,10 +96,10 @@ class FlowPipeline:
             loop.add_reader(full.fileno(), woken)
             try:
                 while True:
+                    wake.clear()  # before the reading: what fills a ring meanwhile is read at once, without a pause
                     events, losses = await loop.run_in_executor(reader, self.read)
                     await self.take(events, losses)
                     self._sample()
-                    wake.clear()
                     try:
                         async with asyncio.timeout(BUSY_S if len(events) else IDLE_S):
                             await wake.wait()

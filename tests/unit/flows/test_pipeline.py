@@ -67,6 +67,32 @@ async def test_a_full_ring_wakes_the_reader_at_once(running, monkeypatch):
         await made.history.wait(1)
 
 
+async def test_what_fills_a_ring_while_others_are_stored_is_read_without_a_pause(monkeypatch):
+    monkeypatch.setattr(pipeline, "IDLE_S", 3600.0)
+    monkeypatch.setattr(pipeline, "BUSY_S", 3600.0)
+    rings = Rings()
+    made = FlowPipeline(rings, events.cluster(), Clock(), capacity=100)
+    take = made.take
+
+    async def take_slowly(records, losses):
+        await take(records, losses)
+        if made.events == 1:
+            rings.put(event(AGGREGATE))  # the kernel goes on meanwhile, and wakes
+            await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(made, "take", take_slowly)
+    rings.put(event(AGGREGATE))
+    job = asyncio.ensure_future(made.run())
+    try:
+        async with asyncio.timeout(5):
+            await made.history.wait(1)
+    finally:
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        rings.close()
+
+
 async def test_a_loss_stands_before_the_record_that_showed_it(running):
     made, rings, _ = running
     some = [event(AGGREGATE, ktime=time) for time in (100, 200, 300)]
