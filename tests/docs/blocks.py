@@ -17,6 +17,7 @@ PLACEHOLDERS = {
     "n": r"-?\d+(?:[.,]\d+)*",
     "hex": r"(?:0x)?[0-9a-f]+",
     "time": r"(?:[A-Z][a-z]{2} [ \d]\d |\d{4}-\d\d-\d\d[T ])?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?Z?",
+    "duration": r"(?:\d+(?:\.\d+)?(?:ms|[µu]s|[smhd]))+",
     "name": r"[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?",
     "path": r"/[^\s:]*",
     "version": r"\d+\.\d+[-.+\w]*",
