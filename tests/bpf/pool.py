@@ -40,6 +40,8 @@ class Pool:
     def give_back(self, one: Collection, path: Path, **options: Any) -> None:
         with RingGroup(one.maps["cp_events_v1"], one.btf.dtype("event")) as rings:
             rings.consume()
+            for ring in rings.rings:
+                ring.release(ring.position, {})  # whoever has it next begins to count anew, as its numbers do
         for of in one.maps.values():
             if not of.name.endswith(".rodata") and of.type not in {*MAP_OF_MAPS_TYPES, MapType.SK_STORAGE}:
                 _empty(of)
