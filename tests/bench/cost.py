@@ -27,7 +27,7 @@ from ciliumpy.bpf.programs import Program, load_object
 from tests.bench.report import Report
 from tests.bpf.devices import enter, namespace
 from tests.bpf.node import CONNTRACK, EGRESS, FAR_OUTER, SKB_BYTES, TUNNEL, Level, Node, address, u32
-from tests.bpf.packets import UDP, udp
+from tests.bpf.packets import SYN, TCP, UDP, tcp, udp
 from tests.bpf.pool import Pool
 
 HERE = Path(__file__).parent
@@ -192,13 +192,18 @@ def _add(report: Report, key: str, rounds: list[float], mark: float | None) -> N
 
 
 def _slow(report: Report, bench: Bench, node: Node, version: int) -> None:
-    """New flows from an enforced pod to addresses of other nodes: each packet is its flow's first."""
+    """From an enforced pod to addresses of other nodes: SYNs, each judged again, and the first packets of new flows."""
     one = node.pods[0]
     prefix = "10.250." if version == 4 else "fd00:250::"
     _fill(node, version)
     ctx = _ctx(one.ifindex)
     program = node.object.programs["pod"]
     dice = random.Random(version)
+    again = [
+        _frame(node, tcp(one.ip[version], _far(prefix, number), 3000, 53, SYN, ttl=255))
+        for number in dice.sample(range(ADDRESSES), HOT)
+    ]
+    _report_runs(report, f"slow_run_v{version}", MARKS["slow_run"], bench, program, again, ctx, REPEAT)
     rounds = []
     for turn in range(ROUNDS):
         chosen = [
@@ -210,14 +215,14 @@ def _slow(report: Report, bench: Bench, node: Node, version: int) -> None:
         rounds.append(ours - nothing)
         if any(event["type"] != 1 for event in node.rings.consume()):
             raise RuntimeError("what should be a new, allowed flow is not")
-    _add(report, f"slow_run_v{version}", rounds, MARKS["slow_run"])
+    _add(report, f"slow_new_run_v{version}", rounds, None)
     ports = itertools.count(10_000)
 
     def new() -> bytes:
         return _frame(node, udp(one.ip[version], _far(prefix, 0), next(ports), 53, ttl=255))
 
     place = {"first": 0, "flows": ADDRESSES, "offset": LAST_OFFSET[version]}
-    _report_real(report, f"slow_stats_v{version}", bench, node, new, place)
+    _report_real(report, f"slow_new_stats_v{version}", bench, node, new, place)
 
 
 def _far(prefix: str, number: int) -> str:
@@ -241,7 +246,7 @@ def _fill(node: Node, version: int) -> None:
     node.maps["cp_iphost_v1"].update_batch(keys, values)
     levels = [Level(bits=tuple(range(1000, 1020))) for _ in range(3)]  # met by nobody
     everyone = node.port_class(*levels, Level(bits=tuple(range(SELECTORS))))
-    node.policy(node.pods[0], EGRESS, {(UDP, 53): everyone})
+    node.policy(node.pods[0], EGRESS, {(TCP, 53): everyone, (UDP, 53): everyone})
 
 
 def _frame(node: Node, payload: bytes) -> bytes:

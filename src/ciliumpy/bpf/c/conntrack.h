@@ -38,7 +38,10 @@ static __always_inline struct ct_row *ct_lookup(struct packet *p, const int fami
 	struct ct_row *row = bpf_map_lookup_elem(ct_map(family), &p->key);
 
 	p->answered = !!row;
-	return row ? row : bpf_map_lookup_elem(ct_unanswered(family), &p->key);
+	if (!row)
+		row = bpf_map_lookup_elem(ct_unanswered(family), &p->key);
+	p->rowless = !row;
+	return row;
 }
 
 static __always_inline __u32 ct_now(void)

