@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bpf.node import AGGREGATE, CLOSE, DROP, EGRESS, FLOW, INGRESS, IS_REPLY, REPLY_UNKNOWN, Node, u32
-from tests.bpf.packets import ACK, FIN, PSH, RST, SYN, TCP, tcp, udp
+from tests.bpf.packets import ACK, FIN, PSH, RST, SYN, TCP, echo, icmp, tcp, udp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,6 +140,22 @@ def test_drop_events_are_limited_and_the_rest_is_counted(make_node: Callable[...
     assert told + held_back == 200
     assert node.metric(133, INGRESS) == 200
     assert node.pod(two, tcp(two.ip[4], one.ip[4], 1, 2, SYN)).types == [FLOW]  # flows are not limited
+
+
+def test_answers_that_belong_to_no_flow_are_limited_as_drops_are(make_node: Callable[..., Node]) -> None:
+    node = make_node(cfg_event_rate=1, cfg_event_burst=10)
+    one, two, _ = node.pods
+    ctx = bytearray(192)
+    ctx[36:44] = u32(one.ifindex) * 2
+    for answer in (echo(one.ip[4], two.ip[4], 7, answer=True, ttl=255), icmp(one.ip[4], two.ip[4], 14, ttl=255)):
+        frame = node.framed(answer, one.host_mac, one.mac)
+        node.object.programs["pod"].test_run(frame, ctx=bytes(ctx), repeat=200)
+    told = node.rings.consume()
+    held_back = int(node.maps["cp_evstate_v1"].lookup(u32(0))["held_back"].sum())
+    assert 10 <= len(told) <= 24  # of the same bucket; a second may begin, or the run move to the other CPU
+    assert len(told) + held_back == 400
+    assert set(told["type"].tolist()) == {FLOW}
+    assert node.pod(two, tcp(two.ip[4], one.ip[4], 1, 2, SYN)).types == [FLOW]
 
 
 @pytest.mark.usefixtures("one_cpu")

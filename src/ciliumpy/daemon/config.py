@@ -96,7 +96,10 @@ class HubbleConfig(Part, frozen=True):
     drop_events_per_second: Annotated[
         int,
         msgspec.Meta(ge=0, le=10_000_000),
-        about("How many drops each CPU tells of; the rest is counted. 0: all are told.", unit="events/s"),
+        about(
+            "How many drops, and ICMP messages of no flow, each CPU tells of; the rest is counted. 0: all.",
+            unit="events/s",
+        ),
     ] = 10_000
     drop_event_burst: Annotated[
         int, msgspec.Meta(ge=1, le=1 << 24), about("How many of them may come at once.", unit="events")

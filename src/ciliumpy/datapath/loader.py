@@ -46,7 +46,7 @@ class Timeouts(NamedTuple):
 
 
 class DropLimit(NamedTuple):
-    """How many drops each CPU tells of; what is more is counted. `per_second` 0: all of them."""
+    """How many events the limit lets through on each CPU; the rest is counted. `per_second` 0: all of them."""
 
     per_second: int
     burst: int

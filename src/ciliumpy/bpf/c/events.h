@@ -8,6 +8,7 @@
 
 #define MAX_CPUS 8192
 #define RECORD_BYTES 128 /* an event with the ring's header */
+#define EVENT_LIMITED 0x100 /* of event_send's type: it is told within the limit of drops, having no row to space it */
 
 static __always_inline void count_metric(__u32 reason, __u32 direction, __u64 bytes)
 {
@@ -103,7 +104,7 @@ static __always_inline __u64 wakeup_flags(void *ring)
 	return BPF_RB_NO_WAKEUP;
 }
 
-/* `type` is an enum event_type, `reason` a drop's. Gives 0. */
+/* `type` is an enum event_type, and EVENT_LIMITED; `reason` is a drop's. Gives 0. */
 __attribute__((noinline)) int event_send(const struct packet *p, __u32 type, __u32 reason)
 {
 	__u32 cpu = bpf_get_smp_processor_id(), ring_index = cpu % EVENT_RINGS;
@@ -115,10 +116,11 @@ __attribute__((noinline)) int event_send(const struct packet *p, __u32 type, __u
 
 	if (!p || !state)
 		return 0;
-	if (type == EVENT_DROP && !may_report_drop(state, now)) {
+	if ((type == EVENT_DROP || type & EVENT_LIMITED) && !may_report_drop(state, now)) {
 		__sync_fetch_and_add(&state->held_back, 1);
 		return 0;
 	}
+	type &= 0xff;
 	seq = __sync_fetch_and_add(&state->seq, 1);
 	ring = bpf_map_lookup_elem(&cp_events_v1, &ring_index);
 	e = ring ? bpf_ringbuf_reserve(ring, sizeof(*e), 0) : NULL;

@@ -137,7 +137,7 @@ static __always_inline int open_flow(struct packet *p, const int family, struct 
 	if (!makes_a_row(p, family)) {
 		p->counter = 0;
 		if (p->kind != KIND_PORTS && p->fragment != FRAGMENT_LATER) /* what is left of TCP after its end is no news */
-			event_send(p, EVENT_FLOW, 0);
+			event_send(p, EVENT_FLOW | EVENT_LIMITED, 0);
 		return 0;
 	}
 	__builtin_memset(row, 0, sizeof(*row));
