@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bpf.node import CONNTRACK, INGRESS, SHOT, Level, Node, u32
-from tests.bpf.packets import TCP, Read, tcp, udp
+from tests.bpf.node import CONNTRACK, INGRESS, SHOT, Level, Node, Pod, u32
+from tests.bpf.packets import TCP, UDP, Read, tcp, udp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,3 +118,59 @@ def test_2_two_cpus_on_a_tiny_map_never_see_each_others_decisions(make_node: Cal
 
     assert done == [12000, 12000]
     assert wrong == []
+
+
+def test_2_a_port_storm_from_two_cpus_never_gets_a_wrong_verdict(make_node: Callable[..., Node], version: int) -> None:
+    """Questions, answers that move rows from map to map, and what is denied, through maps of few rows.
+
+    One takes no questions: an answer passes by its row alone, so it is dropped where that was pushed out; but one to a
+    question that is denied has none, and may never find another's.
+    """
+    node = make_node(sizes=dict.fromkeys(CONNTRACK[version], 64))
+    one, two, three = node.pods
+    node.policy(one, INGRESS)
+    node.policy(three, INGRESS, {(UDP, 53): node.port_class(Level(everybody=True))})
+    program, wrong, passed = node.object.programs["pod"], [], [0, 0]
+
+    def packet(pod: Pod, peer: Pod, sport: int, dport: int) -> tuple[bytes, bytes]:
+        ctx = bytearray(192)
+        ctx[36:44] = u32(pod.ifindex) * 2
+        payload = udp(pod.ip[version], peer.ip[version], sport, dport)
+        return node.framed(payload, pod.host_mac, pod.mac), bytes(ctx)
+
+    ports = range(3000, 3200)
+    storm: list[tuple[tuple[bytes, bytes], set[str]]] = []  # a packet, and who may get it; nobody: it is dropped
+    for port in ports:
+        storm += [
+            (packet(one, two, port, 53), {two.mac}),
+            (packet(two, one, 53, port), {one.mac, ""}),
+            (packet(one, three, port, 53), {three.mac}),
+            (packet(three, one, 53, port), {one.mac, ""}),
+            (packet(one, three, port, 54), {""}),
+            (packet(three, one, 54, port), {""}),
+        ]
+
+    def work(cpu: int, turn: int) -> None:
+        os.sched_setaffinity(0, {cpu})
+        chance = random.Random(cpu)
+        for _ in range(3000):
+            at = chance.randrange(0, len(storm), 2)  # a question, and what answers it, or only the former
+            for (frame, ctx), wanted in storm[at : at + chance.choice((1, 2))]:
+                result = program.test_run(frame, ctx=ctx)
+                got = result.data[:6].hex(":") if result.retval == 7 else ""
+                passed[turn] += bool(got)
+                if got not in wanted:
+                    wrong.append((at, got, wanted))
+
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    if len(cpus) < 2:
+        pytest.skip("needs two CPUs")
+    threads = [threading.Thread(target=work, args=(cpu, turn)) for turn, cpu in enumerate(cpus)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+    assert min(passed) > 2000, "questions pass, and answers"
+    assert all(len(node.maps[name].items()[0]) > 8 for name in CONNTRACK[version])

@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -190,8 +191,8 @@ class AgentNode:
 
     # ---- the agent ---------------------------------------------------------------------------------------------------
 
-    def start(self, *, wait: bool = True) -> float:
-        """Start the agent; return the seconds until it said ok."""
+    def start(self, *, wait: bool = True, program: Sequence[str] = ("-m", "ciliumpy.daemon")) -> float:
+        """Start the agent, or a test's double of it; return the seconds until it said ok."""
         began = time.monotonic()
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -199,8 +200,7 @@ class AgentNode:
                     "nsenter",
                     f"--net={self.place.path}",
                     sys.executable,
-                    "-m",
-                    "ciliumpy.daemon",
+                    *program,
                     "--config",
                     str(self.config),
                 ],
