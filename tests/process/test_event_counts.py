@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import pytest
@@ -143,8 +143,9 @@ def test_what_the_limit_holds_back_is_counted_and_no_loss(make_node) -> None:
     with server.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("", OPEN))
         before = settled(node)
-        for _ in range(200):
-            with client.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        with ExitStack() as opened:  # together, so that no port is given out twice
+            for _ in range(200):
+                sender = opened.enter_context(client.socket(socket.AF_INET, socket.SOCK_DGRAM))
                 sender.sendto(b"x", (server.addresses[0], OPEN))
         found = minus(settled(node), before)
         assert (found.events, found.held_back) == (200, 0)
