@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ciliumpy.cli.options import Lab
+from ciliumpy.cli.terminal import printable
 from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _run(
         runner = Runner(cluster, stage, cast, settings, progress)
         for feature, why in stage.missing.items():
             progress.say(f"ℹ️  Feature {feature} is disabled: {why}")  # noqa: RUF001 - cilium's sign
-        return runner.run(select.choose(catalog.tests(), selection, tuple(stage.missing)))
+        outcome = runner.run(select.choose(catalog.tests(), selection, tuple(stage.missing)))
     except Interrupted as interrupted:
         progress.end()
         progress.say(f"🟥 [{stage.namespace}] interrupted, cleaning up...")
@@ -138,7 +139,10 @@ def _run(
             signal.signal(each, signal.SIG_IGN)
         if runner is not None:
             runner.close()
-        stage.close()
+        left = stage.close()
+        for why in left:
+            sys.stderr.write(printable(f"Error: [{stage.namespace}] not all could be removed: {why}\n"))
+    return outcome._replace(broken_off=outcome.broken_off or "; ".join(left))
 
 
 def _write(outcome: Outcome, junit_file: Path | None, *, document: bool) -> None:

@@ -77,10 +77,14 @@ class Runner:
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
-    def check_going(self) -> None:
-        """BrokenOffError if there is no sense in going on."""
+    def check_agents(self) -> None:
+        """BrokenOffError if one has died."""
         for node, why in self.stage.telescope.failed.items():
             raise BrokenOffError(f"the agent of node {node} has stopped to tell flows: {why}")
+
+    def check_going(self) -> None:
+        """BrokenOffError if there is no sense in going on."""
+        self.check_agents()
         if time.monotonic() > self._deadline:
             raise BrokenOffError(f"it takes longer than {self.settings.timeout_s:g} s (--timeout)")
 
@@ -223,6 +227,7 @@ class _Test:
             failure, played = future.result()
             if failure is not None:
                 failures.append((failure, action, played))
+        self.runner.check_agents()  # without them no flow comes: that is no fault of the datapath
         self.failures += self._explained(failures)
         self.runner.check_going()
 
@@ -240,7 +245,7 @@ class _Test:
     def _explained(self, failures: Sequence[tuple[Failure, Action, Played | None]]) -> list[Failure]:
         """Return the failures, the first few of the run with the rows that matter."""
         runner = self.runner
-        room = 0 if runner.stage.telescope.failed else _EXPLAINED - runner.explained
+        room = _EXPLAINED - runner.explained
         nodes = [sorted({p.node for p in (action.source, action.target) if p.node}) for _, action, _ in failures]
         asked = sorted({node for each in nodes[: max(room, 0)] for node in each})
         if not asked:

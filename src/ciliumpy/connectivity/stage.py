@@ -225,15 +225,22 @@ class Stage:
         with suppress(CiliumpyError):
             self._actors[action.source.key].ask("close", timeout_s=1.0, name=action.name)
 
-    def close(self) -> None:
-        """Take everything away. CiliumpyError where something stays."""
+    def close(self) -> list[str]:
+        """Take everything away, each piece whatever became of the others; return why something stays."""
         with ThreadPoolExecutor(max(1, len(self._actors))) as pool:
             list(pool.map(Handle.close, self._actors.values()))
         if self._telescope is not None:
             self._telescope.close()
-        self._cluster.close()
+        left = []
+        steps = [self._cluster.close]
         if self._begun:
-            self._cluster.delete([_namespace(self.namespace), _namespace(self.elsewhere)])
+            steps.append(lambda: self._cluster.delete([_namespace(self.namespace), _namespace(self.elsewhere)]))
+        for step in steps:
+            try:
+                step()
+            except (CiliumpyError, OSError) as error:
+                left.append(str(error))
+        return left
 
 
 def _namespace(name: str) -> Mapping[str, Any]:

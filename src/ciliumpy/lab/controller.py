@@ -204,6 +204,9 @@ class Controller:
             if self._hosts.get(namespace) != text:
                 self._hosts[namespace] = text
                 _write_in_place(self._place, namespace, text)
+        for namespace in self._hosts.keys() - namespaces:
+            del self._hosts[namespace]
+            (self._place.hosts / namespace).unlink(missing_ok=True)
 
     async def _write_routes(self) -> None:
         goal: dict[str, str] = {}

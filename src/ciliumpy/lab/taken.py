@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy.client import target
@@ -32,8 +33,15 @@ class Policies:
     """Made before the change; `wait` after it."""
 
     def __init__(self, place: Place) -> None:
-        self._clients = {t.node: AdminClient.of(t) for t in target.targets(place.name) if t.running}
-        self._before = {node: _rows(client) for node, client in self._clients.items()}
+        self._clients: dict[str, AdminClient] = {}
+        self._before: dict[str, dict[tuple[str, ...], _Row]] = {}
+        for each in target.targets(place.name):
+            if not each.running:
+                continue
+            client = AdminClient.of(each)
+            with suppress(CiliumpyError):  # it was killed, and has not said so
+                self._before[each.node] = _rows(client)
+                self._clients[each.node] = client
 
     def wait(self, changes: Mapping[Key, str]) -> None:
         """Return when every agent has taken the changes: key -> created, configured, deleted or unchanged.
@@ -56,12 +64,13 @@ class Policies:
         for node, client in self._clients.items():
             try:
                 now = _rows(client)
+                behind = _is_behind(client)
             except CiliumpyError:
                 continue
             for key, what in wanted.items():
                 row, before = now.get(key), self._before[node].get(key)
                 if what == "deleted":
-                    taken = row is None and not _is_behind(client)
+                    taken = row is None and not behind
                 elif row is None or row.state == "pending":
                     taken = False
                 else:

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.kit.errors import CiliumpyError
@@ -127,7 +127,11 @@ class DirectoryTransaction:
         key = _named(kind, name, namespace)
         if self._own(key) is None:
             return False
-        os.unlink(self._path(key))
+        path = self._path(key)
+        os.unlink(path)
+        if namespace:
+            with suppress(OSError):  # others are in it
+                os.rmdir(os.path.dirname(path))
         return True
 
     def _write(self, key: Key, document: Mapping[str, Any]) -> Stored:

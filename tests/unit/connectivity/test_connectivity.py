@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs, what is said of it, and what counts as right: without a cluster."""
+
+from __future__ import annotations
+
+import io
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ciliumpy.connectivity import catalog, judge, junit, report, select
+from ciliumpy.connectivity.evidence import Table, pick
+from ciliumpy.connectivity.plan import (
+    EGRESS,
+    INGRESS,
+    OUTSIDE,
+    PING,
+    SECOND_NODE,
+    TCP,
+    Cast,
+    Check,
+    Party,
+    allowed,
+    denied,
+)
+from ciliumpy.connectivity.progress import Progress
+from ciliumpy.connectivity.result import Failure, Outcome, Result
+from ciliumpy.connectivity.seen import Conversation, Seen
+from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.cnp import decode_policy
+
+
+def party(key: str, node: str, number: int, kind: str = "pod") -> Party:
+    return Party(key, kind, node, {4: f"10.0.0.{number}", 6: f"fd00::{number}"}, (8080, 8081), "ns")
+
+
+CAST = Cast(
+    "ns",
+    "ns-b",
+    party("client", "n1", 1),
+    party("other", "n1", 2),
+    party("echo", "n1", 3),
+    party("visitor", "n1", 4),
+    party("client-far", "n2", 5),
+    party("echo-far", "n2", 6),
+    party("host", "n1", 7, "host"),
+    party("host-far", "n2", 8, "host"),
+    party("outside", "", 9, "outside"),
+)
+
+
+def test_every_test_can_be_played_and_its_policies_are_taken() -> None:
+    tests = catalog.tests()
+    assert tests[0].name == "no-policies"
+    assert tests[-1].name == "no-unexpected-packet-drops"
+    assert len({test.name for test in tests}) == len(tests)
+    for test in tests:
+        assert len({scenario.name for scenario in test.scenarios}) == len(test.scenarios)
+        documents = list(test.policies(CAST))
+        for scenario in test.scenarios:
+            needs = {*test.needs, *scenario.needs}
+            for step in scenario.run(CAST):
+                documents += getattr(step, "policies", ())
+                for action in step.actions if isinstance(step, Check) else ():
+                    ends = (action.source, action.target)
+                    assert (SECOND_NODE in needs) or all(end.node != "n2" for end in ends), (test.name, scenario.name)
+                    assert (OUTSIDE in needs) or all(end.kind != "outside" for end in ends), (test.name, scenario.name)
+        for document in documents:
+            decoded = decode_policy(dict(document))
+            assert decoded.rules
+            assert not decoded.notices
+
+
+def names(*texts: str, missing: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    chosen = select.choose(catalog.tests(), select.Selection(texts), missing)
+    return {one.test.name: [scenario.name for scenario in one.scenarios] for one in chosen if not one.skip}
+
+
+def test_selection() -> None:
+    assert len(names()) == len(catalog.tests())
+    assert list(names("^echo-ingress$")) == ["echo-ingress"]
+    assert list(names("^echo-ingress$,^client-egress$")) == list(names("^echo-ingress$", "^client-egress$"))
+    assert names("/pod-to-outside") == {"no-policies": ["pod-to-outside"], "big-packets": ["pod-to-outside"]}
+    assert names("^no-policies$/outside$", "!/^outside") == {"no-policies": ["pod-to-outside"]}
+    assert "echo-ingress" not in names("!^echo")
+    assert names("!") == {}
+    with pytest.raises(CiliumpyError, match="is no regular expression"):
+        select.Selection(("(",))
+
+
+def test_what_a_cluster_lacks_is_named() -> None:
+    chosen = {c.test.name: c for c in select.choose(catalog.tests(), select.Selection(()), (SECOND_NODE,))}
+    assert chosen["remote-node-entity-egress"].skip == "Feature second-node is disabled"
+    left_out = {scenario.name: why for scenario, why in chosen["no-policies"].left_out}
+    assert left_out["pod-to-pod-across"] == "Feature second-node is disabled"
+    assert "pod-to-pod" not in left_out
+
+
+SENT = {"ok": True, "how": "", "error": "", "source": "10.0.0.1", "port": 4000}
+LOST = {**SENT, "ok": False, "how": "timeout", "error": "timed out"}
+THERE = Conversation("10.0.0.1", "10.0.0.3", "tcp", 4000, 8080)
+
+
+def flow(*, reason: int = 0, at: str = "ingress", node: str = "n1", of: Conversation = THERE) -> Seen:
+    return Seen(0, 0, node, of, forwarded=not reason, dropped=bool(reason), reason=reason, at=at, reply=False)
+
+
+def test_an_allowed_action_needs_its_answer_and_its_flows() -> None:
+    (action, _) = allowed(CAST.client, CAST.echo, TCP)
+    assert judge.faults(action, SENT, [flow()]) == []
+    assert judge.faults(action, SENT, []) == ["no forwarded flow on node n1"]
+    assert judge.faults(action, SENT, [flow(of=THERE.back)]) == ["no forwarded flow on node n1"]
+    assert judge.faults(action, LOST, [flow()]) == ["failed (timeout): timed out"]
+    assert "POLICY_DENIED" in judge.faults(action, SENT, [flow(), flow(reason=133, of=THERE.back)])[0]
+    (across, _) = allowed(CAST.client, CAST.echo_far, TCP)
+    there = THERE._replace(target="10.0.0.6")
+    assert judge.faults(across, SENT, [flow(of=there)]) == ["no forwarded flow on node n2"]
+    assert judge.faults(across, SENT, [flow(of=there), flow(of=there, node="n2")]) == []
+
+
+def test_a_denied_action_needs_silence_and_the_right_drop() -> None:
+    (action, _) = denied(CAST.client, CAST.echo, TCP, at=INGRESS)
+    assert judge.faults(action, LOST, [flow(reason=133)]) == []
+    assert judge.faults(action, SENT, [flow(reason=133)]) == ["succeeded, and should be denied at ingress"]
+    refused = {**LOST, "how": "refused"}
+    assert "instead of silence" in judge.faults(action, refused, [flow(reason=133)])[0]
+    assert "no drop was reported by node n1" in judge.faults(action, LOST, [])[0]
+    for wrong in (flow(reason=181), flow(reason=133, at="egress"), flow(reason=133, node="n2")):
+        assert "dropped for another reason" in judge.faults(action, LOST, [wrong])[0]
+
+
+def test_pings_of_both_directions_are_told_apart() -> None:
+    (ping, _) = denied(CAST.client, CAST.echo, PING, at=EGRESS)
+    there = judge.conversation(ping, SENT)
+    assert there.back == Conversation("10.0.0.3", "10.0.0.1", "icmp", 0, 0)
+    asked_by_the_other = Conversation("10.0.0.3", "10.0.0.1", "icmp", 0, 8)
+    assert asked_by_the_other not in (there, there.back)
+
+
+def test_rows_are_picked_whole_and_by_whole_addresses() -> None:
+    lines = [
+        "ENDPOINT   IPv4",
+        "1          10.0.0.1",
+        "           more",
+        "2          10.0.0.11",
+        "3          110.0.0.1",
+    ]
+    assert pick(lines, ["10.0.0.1"]) == ("ENDPOINT   IPv4", "1          10.0.0.1", "           more")
+    assert pick(lines, ["10.0.0.9"]) == ("nothing",)
+    table = ["TCP OUT 10.0.0.1:1 -> 10.0.0.2:2", "TCP OUT 10.0.0.1:1 -> 10.0.0.3:2"]
+    assert pick(table, ["10.0.0.1", "10.0.0.3"], all_of=True) == (table[1],)
+
+
+FAILED = Failure(
+    "echo/by-label/tcp-ipv4-0",
+    "echo/by-label/tcp-ipv4-0: ns/client (10.0.0.1) -> ns/echo (10.0.0.3:8080)",
+    ("failed (timeout): timed out",),
+    (Table("flows", ("a line with \x1b in it",)),),
+)
+OUTCOME = Outcome(
+    "ns",
+    [
+        Result("one", "first", seconds=1.5, actions=3, left_out=(("far", "Feature second-node is disabled"),)),
+        Result("echo", "second", seconds=0.5, actions=2, actions_left_out=4, failures=(FAILED,)),
+        Result("last", "third", skip="skipped by user"),
+    ],
+    3,
+)
+
+
+def test_the_end_of_a_run() -> None:
+    good = OUTCOME._replace(results=[OUTCOME.results[0], OUTCOME.results[2]])
+    assert report.summary(good) == [
+        "",
+        "✅ [ns] All 1 tests (3 actions) successful, 1 tests skipped, 1 scenarios skipped.",
+    ]
+    assert report.summary(OUTCOME) == [
+        "",
+        "📋 Test Report [ns]",
+        "❌ 1/2 tests failed (1/5 actions), 1 tests skipped, 1 scenarios skipped, 4 actions skipped:",
+        "Test [echo]:",
+        f"  🟥 {FAILED.title}: failed (timeout): timed out",
+        "[ns] 1 tests failed",
+    ]
+    broken = report.summary(good._replace(broken_off="why", total=7))
+    assert broken[2:] == ["🟥 broken off, 5 tests did not run: why", "[ns] broken off"]
+    assert [i["state"] for i in report.document(OUTCOME)["items"]] == ["successful", "failed", "skipped"]
+
+
+def test_junit() -> None:
+    suite = ET.fromstring(junit.render(OUTCOME)).find("testsuite")
+    assert suite is not None
+    assert [suite.get(key) for key in ("tests", "failures", "errors", "skipped", "time")] == [
+        "3",
+        "1",
+        "0",
+        "1",
+        "2.000",
+    ]
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    assert cases["last"].find("skipped").get("message") == "skipped by user"  # type: ignore[union-attr]
+    failure = cases["echo"].find("failure")
+    assert failure is not None
+    assert failure.text == f"{FAILED.title}\n  failed (timeout): timed out\n  flows:\n    a line with  in it"
+    broken = ET.fromstring(junit.render(OUTCOME._replace(broken_off="why")))
+    assert broken.find("testsuite/testcase[@name='broken-off']/error") is not None
+
+
+def test_progress_word_for_word() -> None:
+    def play(*, verbose: bool) -> str:
+        out = io.StringIO()
+        progress = Progress(out, verbose=verbose, namespace="ns")
+        progress.running(2)
+        progress.test("one", 1, 3)
+        progress.scenario("one/by-label")
+        progress.action("one/by-label/tcp-ipv4-0: a -> b", None)
+        progress.action("one/by-label/tcp-ipv4-1: a -> b", None)
+        progress.skip("two", 2, 3, "Feature ipv6 is disabled")
+        progress.test("echo", 3, 3)
+        progress.scenario("echo/by-label")
+        progress.action(FAILED.title, FAILED)
+        progress.evidence(FAILED.where, [Table("bpf ct list on n1", ("a row",))])
+        progress.failed()
+        progress.end()
+        return out.getvalue()
+
+    shown = f"""  [-] Scenario [echo/by-label]
+  [.] Action [{FAILED.title}]
+  ❌ failed (timeout): timed out
+  📄 flows:
+     a line with \x1b in it
+  📄 About [echo/by-label/tcp-ipv4-0]:
+  📄 bpf ct list on n1:
+     a row
+"""
+    assert (
+        play(verbose=False)
+        == f"""🏃[ns] Running 2 tests ...
+[=] [ns] Test [one] [1/3]
+..
+[=] [ns] Skipping test [two] [2/3] (Feature ipv6 is disabled)
+[=] [ns] Test [echo] [3/3]
+F
+{shown}"""
+    )
+    assert (
+        play(verbose=True)
+        == f"""🏃[ns] Running 2 tests ...
+[=] [ns] Test [one] [1/3]
+  [-] Scenario [one/by-label]
+  [.] Action [one/by-label/tcp-ipv4-0: a -> b]
+  [.] Action [one/by-label/tcp-ipv4-1: a -> b]
+[=] [ns] Skipping test [two] [2/3] (Feature ipv6 is disabled)
+[=] [ns] Test [echo] [3/3]
+{shown}"""
+    )
