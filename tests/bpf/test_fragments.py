@@ -159,6 +159,17 @@ def test_a_later_fragment_changes_no_state(node: Node, version: int) -> None:
         assert node.row(version)["created"] == before["created"]
 
 
+def test_a_later_fragment_is_no_second_question(node: Node, version: int) -> None:
+    one, two, _ = node.pods
+    assert node.pod(one, tcp(one.ip[version], two.ip[version], 4000, 80, SYN)).passed
+    against = tcp(two.ip[version], one.ip[version], 80, 4000, SYN, BIG)
+
+    assert node.pod(two, fragment(against, 0, 512)).types == [FLOW]
+    later = node.pod(two, fragment(against, 512))
+    assert later.passed
+    assert FLOW not in later.types
+
+
 def test_a_later_fragment_makes_no_row(node: Node, version: int) -> None:
     one, two, _ = node.pods
     whole = udp(one.ip[version], two.ip[version], 1, 53, BIG)
@@ -179,6 +190,10 @@ def test_an_error_is_not_sent_in_fragments(node: Node, version: int) -> None:
 
     assert node.pod(two, fragment(error, 0, 512)).passed
     assert node.pod(two, fragment(error, 512)).reason == NO_FIRST
+    never_sent = udp(one.ip[version], two.ip[version], 4001, 53, BIG)
+    about_nothing = packets.icmp(two.ip[version], one.ip[version], *kind, data=never_sent[:1200])
+    assert node.pod(two, fragment(about_nothing, 0, 512)).passed  # by policy
+    assert node.pod(two, fragment(about_nothing, 512)).reason == NO_FIRST
 
 
 def test_11_what_a_first_said_is_forgotten_in_time(make_node: Callable[..., Node], version: int) -> None:

@@ -127,8 +127,10 @@ def test_errors_from_a_router_on_the_way(make_node: Callable[..., Node], version
 
 def test_16_an_error_about_what_has_no_row_is_judged_like_any_packet(node: Node, version: int) -> None:
     one, two, _ = node.pods
-    never_sent = unreachable(two.ip[version], one.ip[version], udp(one.ip[version], two.ip[version], 4001, 53))
+    about = udp(one.ip[version], two.ip[version], 4001, 53)
+    never_sent = unreachable(two.ip[version], one.ip[version], about)
     assert node.pod(two, never_sent).passed
+    assert node.pod(node.pods[2], unreachable(node.pods[2].ip[version], one.ip[version], about)).reason == FORGED
     node.policy(one, INGRESS)
 
     assert node.pod(two, never_sent).reason == 133

@@ -37,6 +37,7 @@ MIB = 1 << 20
 ALL = ("tx", "tso", "gso", "sg")
 POD_MTU, NARROW, TUNNEL = 1450, 1400, 50
 IP_MTU, IPV6_MTU, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER = 14, 24, 10, 23
+SO_RCVBUFFORCE = 33
 VXLAN_HEADERS = 14 + 20 + 8 + 8
 
 
@@ -106,6 +107,7 @@ def test_18_without_offload_what_is_on_the_wire_is_right(cluster: Cluster, port:
     ):
         tap.bind(("port1", 3))
         tap.settimeout(1.0)
+        tap.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 * MIB)
         stop = threading.Event()
         frames: list[bytes] = []
 
