@@ -88,11 +88,13 @@ def page() -> str:
 
 
 def declared_maps() -> list[DeclaredMap]:
-    """Return the maps of maps.h, in its order, the array of rings last."""
+    """Return the maps of maps.h: those of one line in their order, then sockets' storage and the array of rings."""
     text = (SOURCES / "maps.h").read_text(encoding="utf-8")
     pattern = r"^MAP\((\w+), BPF_MAP_TYPE_(\w+), ([^,]+), ([^,]+), ([^,]+), [^)]+\);"
     found = [DeclaredMap(name, kind.lower(), *rest) for name, kind, *rest in re.findall(pattern, text, re.MULTILINE)]
     rings = re.findall(r"BPF_MAP_TYPE_ARRAY_OF_MAPS\);\s*__uint\(max_entries, (\w+)\).*?\} (\w+) SEC", text, re.DOTALL)
+    sockets = re.findall(r"SK_STORAGE\);[^}]*?__type\(key, (\w+)\);\s*__type\(value, (\w+)\);\s*\} (\w+) SEC", text)
+    found += [DeclaredMap(name, "sk_storage", key, value, "") for key, value, name in sockets]
     return found + [DeclaredMap(name, "array_of_maps", "__u32", "ring buffer", count) for count, name in rings]
 
 
@@ -152,7 +154,9 @@ def link(c_type: str, structs: dict[str, str]) -> str:
 
 
 def entries(text: str, numbers: dict[str, str]) -> str:
-    """Return a number as it stands in maps.h, worked out: `2 * MAX_ENDPOINTS` is 8192."""
+    """Return a number as it stands in maps.h, worked out: `2 * MAX_ENDPOINTS` is 8192. Storage of sockets has none."""
+    if not text:
+        return "one a socket"
     product = 1
     for factor in text.split("*"):
         product *= int(numbers.get(factor.strip(), factor.strip()))
