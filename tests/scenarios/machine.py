@@ -14,6 +14,7 @@ from ciliumpy.daemon import config as agent_config
 from ciliumpy.daemon.ground import Ground
 from ciliumpy.daemon.node import Own
 from ciliumpy.daemon.status import Parts
+from ciliumpy.datapath import devices as node_devices
 from ciliumpy.datapath import policy, routes
 from ciliumpy.datapath.devices import Devices, Underlay
 from ciliumpy.endpoints.attachment import Request
@@ -24,7 +25,7 @@ from ciliumpy.state.database import Database
 from ciliumpy.state.observer import wait_any
 from ciliumpy.store.directory import files
 from ciliumpy.store.directory.store import create_store
-from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, NodeAddress
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS
 from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS
@@ -36,6 +37,12 @@ WITHIN_S = 10.0
 SOON_S = 0.02
 OWN = Node("one", "default", ("172.30.0.1",), ("10.244.0.1", "fd00:10:244::1"), ("10.244.0.0/24", "fd00:10:244::/64"))
 LAZY = {"policy sets"}  # observers that are asked only when their owner is about to write
+
+
+ADDRESSES = (
+    *(NodeAddress(ip, "eth0", native=True) for ip in OWN.internal_ips),
+    *(NodeAddress(ip, "cilium_host") for ip in OWN.router_ips),
+)
 
 
 class Machine:
@@ -53,6 +60,7 @@ class Machine:
         self._monkeypatch = monkeypatch
         monkeypatch.setattr(agent, "Plug", lambda _gateway: self._plug)
         monkeypatch.setattr(routes, "routes", Routes())
+        monkeypatch.setattr(node_devices, "own_addresses", lambda _native: ADDRESSES)
         monkeypatch.setattr(policy, "GRACE_S", SOON_S)
         monkeypatch.setattr(enforcement, "SWEEP_S", SOON_S)
         monkeypatch.setattr(settle, "WAIT_S", 2.0)
@@ -66,7 +74,7 @@ class Machine:
         ground: asyncio.Future[Ground] = loop.create_future()
         devices = Devices(Underlay("eth0", 2, 1500, OWN.internal_ips), host=3, overlay=4)
         pools = {"ipv4": Pool(OWN.pod_cidrs[0]), "ipv6": Pool(OWN.pod_cidrs[1])}
-        own = Own(OWN, pools, devices, OWN.internal_ips + OWN.router_ips, Gateway(*OWN.router_ips, 1450))
+        own = Own(OWN, pools, devices, ADDRESSES, Gateway(*OWN.router_ips, 1450))
         ground.set_result(Ground(self._store, own, self._datapath))
         self._monkeypatch.setattr(agent, "Servers", lambda parts: Servers(parts, started))
         self._stop = asyncio.Event()
