@@ -11,6 +11,7 @@ and `port`, the client's own address and port (an echo's identifier).
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - sockets load it when they first connect, where it may not be seen any more
 import errno
 import json
 import os
