@@ -8,6 +8,8 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from ciliumpy.datapath import encode
 from ciliumpy.datapath.kernel import KernelMap, KernelMaps, dump, write
 from ciliumpy.tables.datapath import INSTALLED_SETS, InstalledSet
@@ -52,6 +54,7 @@ class PolicyTarget:
         self._users: defaultdict[bytes, set[int]] = defaultdict(set)  # class key -> sets
         self._retired: dict[int, float] = {}  # set id -> when it may go
         self._former = {int.from_bytes(key, "little") for key in dump(self._sets)}
+        self._let_go: dict[int, float] = {}  # former set id that no slot names -> when it may go
         self._may_prune = False
         self._lock = asyncio.Lock()
         self._vectors = db.table(VECTORS)
@@ -112,14 +115,43 @@ class PolicyTarget:
                     async with self._lock:
                         await asyncio.to_thread(self._remove, number)
                     del self._retired[number]
-            if self._may_prune and self._former and not any(map(self._in_use, self._former)):
+            if due_now := self._former_due(loop.time()):
                 async with self._lock:
-                    await asyncio.to_thread(self._repair, list(self._installed))
+                    await asyncio.to_thread(self._remove_former, due_now)
             waiting = bool(self._retired or self._former)
             try:
                 await asyncio.wait_for(self._sweep.wait(), GRACE_S / 2 if waiting else None)
             except TimeoutError:
                 continue
+
+    def _former_due(self, now: float) -> set[int]:
+        """Return the sets of a former agent whose last slot let go of them a second ago.
+
+        They go one by one: where maps are more than half full, what the new agent's copies need is their room.
+        """
+        if not self._may_prune:
+            return set()
+        free = {number for number in self._former if not self._in_use(number)}
+        self._let_go = {number: self._let_go.get(number, now + GRACE_S) for number in free}
+        return {number for number, due in self._let_go.items() if due <= now}
+
+    def _remove_former(self, numbers: set[int]) -> None:
+        """Take a former agent's sets out: themselves first, and last the classes that no other set names."""
+        going: set[int] = set()
+        staying: set[int] = {int.from_bytes(key, "little") for key in self._users}
+        gone: list[tuple[KernelMap, bytes]] = []
+        for map_, field in ((self._sets, "default_class"), (self._ports, ""), (self._ranges, "range")):
+            keys, values = map_.items()
+            owners = keys if map_ is self._sets else keys["set"]
+            named = values[field]["class_id"] if field == "range" else values[field] if field else values
+            goes = np.isin(owners, list(numbers))
+            going |= set(named[goes].ravel().tolist())
+            staying |= set(named[~goes].ravel().tolist())
+            gone += [(map_, key.tobytes()) for key in keys[goes]]
+        gone += [(self._classes, encode.u32(number)) for number in going - staying - {0}]
+        for map_, key in gone:
+            map_.delete(key)
+        self._former -= numbers
 
     def holds(self, set_id: int) -> bool:
         """Tell whether the kernel has the set, or has not yet been rid of it."""
@@ -212,15 +244,14 @@ class PolicyTarget:
                 repairs += 1
         if repairs:  # what was wrong may have decided
             self._epochs.bump_global()
-        # Slots that still point at a former agent's set need its classes: nothing goes before all point at ours.
-        if any(map(self._in_use, self._former)):
+        # Slots that still point at a former agent's set need its classes: these go with the sets, one by one.
+        if self._former:
             return repairs
         for map_ in (self._sets, self._ports, self._ranges, self._classes):
             for key in present[map_.name]:
                 if (map_.name, key) not in wanted:
                     map_.delete(key)
                     repairs += 1
-        self._former.clear()
         return repairs
 
     def highest_ids(self) -> tuple[int, int]:

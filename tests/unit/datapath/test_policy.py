@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from ciliumpy.datapath import encode
 from ciliumpy.datapath import policy as module
@@ -165,7 +166,7 @@ async def test_a_former_agents_sets_stay_until_no_slot_names_them(kernel: Kernel
     target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), users)
     assert target.highest_ids() == (7, 12)
     assert target.holds_former()
-    row = make(8, classes=(PortClass(21, ALLOW.levels), PortClass(22, NOBODY.levels)), ports=())
+    row = own(8, 21, 22)
     put(db, row)
     await target.update([row])
     await target.prune([row])
@@ -176,6 +177,47 @@ async def test_a_former_agents_sets_stay_until_no_slot_names_them(kernel: Kernel
     assert dump(kernel.maps["cp_set_v1"]).keys() == {encode.u32(8)}
     assert dump(kernel.maps["cp_class_v1"]).keys() == {encode.u32(21), encode.u32(22)}
     assert dump(kernel.maps["cp_port_v1"]) == {}
+
+
+def own(number: int, *classes: int, identity: int = 300) -> PolicySet:
+    """A set of those classes, the last of them its default."""
+    made = make(number, identity=identity, classes=tuple(PortClass(one, NOBODY.levels) for one in classes), ports=())
+    return replace(made, default_class=(classes[-1], 0))
+
+
+async def test_former_sets_make_room_one_by_one(db, running, monkeypatch) -> None:
+    """Where the second copy of all does not fit: what one lets go of is what the next needs. Shared classes stay."""
+    monkeypatch.setattr(module, "GRACE_S", 0.01)
+    kernel = Kernel({"cp_class_v1": 5})
+    former = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
+    ports = (PortRow(0, 6, 80, 80, 10), PortRow(0, 6, 1000, 2000, 11))
+    shared = PortClass(10, ALLOW.levels)
+    olds = [
+        replace(own(1, 11), classes=(shared, PortClass(11, NOBODY.levels)), ports=ports),
+        replace(own(2, 12, identity=301), classes=(shared, PortClass(12, NOBODY.levels)), ports=ports[:1]),
+    ]
+    put(db, *olds)
+    assert await former.update(olds) == {}
+    users = Users({1, 2})
+    target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), users)
+    news = [own(3, 20, 21), own(4, 22, identity=301)]
+    put(db, *news)
+    assert set(await target.update(news)) == {4}, "no room yet"
+    await target.prune(news)
+    running(target.sweep())
+    users -= {1}
+    users |= {3}
+    await until(lambda: kernel.row("cp_set_v1", encode.u32(1)) is None)
+    await until(lambda: kernel.row("cp_class_v1", encode.u32(11)) is None)
+    assert {int.from_bytes(key, "little") for key in dump(kernel.maps["cp_class_v1"])} == {10, 12, 20, 21}
+    assert {key[0] for key in dump(kernel.maps["cp_port_v1"])} == {2}
+    assert not dump(kernel.maps["cp_range_v1"])
+    assert await target.update(news) == {}, "the other fits now"
+    users -= {2}
+    users |= {4}
+    await until(lambda: not target.holds_former())
+    assert {int.from_bytes(key, "little") for key in dump(kernel.maps["cp_class_v1"])} == {20, 21, 22}
+    assert not dump(kernel.maps["cp_port_v1"])
 
 
 async def test_without_the_meaning_of_bits_former_sets_are_dropped(kernel: Kernel, db) -> None:
