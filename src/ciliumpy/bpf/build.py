@@ -35,25 +35,28 @@ class MissingToolError(BuildError):
     """There is no compiler, or no headers for it."""
 
 
-def find_clang() -> str:
-    """$CLANG, else clang-16, else the newest from 14 on."""
-    if chosen := os.environ.get("CLANG"):
-        return chosen
+def installed_clangs() -> dict[int, str]:
+    """The compilers from 14 on that are here, by version."""
     found: dict[int, str] = {}
     for folder in os.get_exec_path():
         for one in Path(folder).glob("clang*"):
             if match := re.fullmatch(r"clang-(\d+)", one.name):
                 found.setdefault(int(match[1]), str(one))
-    if PREFERRED_CLANG in found:
-        return found[PREFERRED_CLANG]
     if plain := shutil.which("clang"):
         said = subprocess.run([plain, "--version"], capture_output=True, text=True, check=False).stdout
         if match := re.search(r"version (\d+)", said):
             found.setdefault(int(match[1]), plain)
-    usable = [number for number in found if number >= OLDEST_CLANG]
-    if not usable:
+    return {number: found[number] for number in sorted(found) if number >= OLDEST_CLANG}
+
+
+def find_clang() -> str:
+    """$CLANG, else clang-16, else the newest from 14 on."""
+    if chosen := os.environ.get("CLANG"):
+        return chosen
+    found = installed_clangs()
+    if not found:
         raise MissingToolError(f"clang {OLDEST_CLANG} or newer is needed for the BPF objects: apt-get install clang-16")
-    return found[max(usable)]
+    return found.get(PREFERRED_CLANG, found[max(found)])
 
 
 def need_tools() -> None:
@@ -64,8 +67,10 @@ def need_tools() -> None:
             raise MissingToolError(f"{header} is needed for the BPF objects: apt-get install {package}")
 
 
-def compile_object(source: Path, target: Path, *, include: Path = SOURCES, extra: tuple[str, ...] = ()) -> None:
-    """Compile one source; the object appears whole or not at all."""
+def compile_object(
+    source: Path, target: Path, *, include: Path = SOURCES, extra: tuple[str, ...] = (), clang: str = ""
+) -> None:
+    """Compile one source; the object appears whole or not at all. Without `clang` that is `find_clang()`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source, include, target = source.resolve(), include.resolve(), target.resolve()
     partial = target.with_name(f".{target.name}.{os.getpid()}")
@@ -73,7 +78,7 @@ def compile_object(source: Path, target: Path, *, include: Path = SOURCES, extra
     folders = ("-I", str(include), "-idirafter", multiarch)
     # Paths in the object are relative, and clang runs beside the source, where it finds the lines it quotes in BTF.
     neutral = (f"-ffile-prefix-map={source.parent}=.", f"-ffile-prefix-map={include}=.")
-    command = [find_clang(), *FLAGS, *neutral, *folders, *extra, "-c", source.name, "-o", str(partial)]
+    command = [clang or find_clang(), *FLAGS, *neutral, *folders, *extra, "-c", source.name, "-o", str(partial)]
     try:
         done = subprocess.run(command, cwd=source.parent, capture_output=True, text=True, check=False)
         if done.returncode:
