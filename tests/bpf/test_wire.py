@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ciliumpy.bpf.links import attach_tcx
+from ciliumpy.datapath.hooks import choose
+from ciliumpy.net import filters
 from tests.bpf import packets
 from tests.bpf.node import GATEWAY_MAC, INGRESS, NEXT, NODE_MAC, OWN_NODE, SAME_NETNS, WORLD, Node
 from tests.bpf.packets import udp
@@ -27,10 +29,14 @@ SOL_PACKET, PACKET_VNET_HDR = 263, 15
 @contextlib.contextmanager
 def attached(node: Node, program: str, device: str) -> Iterator[socket.socket]:
     """The other end of a device's cable, the program on it."""
-    with (
-        attach_tcx(node.object.programs[program], node.devices[device], "ingress", None),
-        socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as cable,
-    ):
+    where = node.devices[device], "ingress"
+    with contextlib.ExitStack() as undo:
+        if choose("auto") == "tcx":
+            undo.enter_context(attach_tcx(node.object.programs[program], *where, None))
+        else:
+            filters.put(*where, node.object.programs[program].fd, "ciliumpy-test")
+            undo.callback(filters.remove, *where, "ciliumpy-test")
+        cable = undo.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
         cable.bind((f"{device}p", 0))
         yield cable
 

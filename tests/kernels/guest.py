@@ -7,10 +7,8 @@ udev and no network card; see init.c for what there is.
 
 from __future__ import annotations
 
-import ctypes
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -34,8 +32,15 @@ class Run(NamedTuple):
     output: str
 
 
-def run(kernel: Kernel, command: list[str], *, folder: Path, timeout_s: float) -> Run:
-    """Boot, run, power off. The command is not looked up: give its path."""
+def run(
+    kernel: Kernel,
+    command: list[str],
+    *,
+    folder: Path,
+    timeout_s: float,
+    running: list[subprocess.Popen[str]] | None = None,
+) -> Run:
+    """Boot, run, power off. The command is not looked up: give its path. The machine is added to `running`."""
     if not shutil.which(QEMU):
         raise UnavailableError(f"{QEMU} is not installed: apt-get install qemu-system-x86")
     with tempfile.TemporaryDirectory(prefix="cpt-guest-") as name:
@@ -52,30 +57,28 @@ def run(kernel: Kernel, command: list[str], *, folder: Path, timeout_s: float) -
             *("-chardev", f"file,id=output,path={output}", "-device", "virtserialport,chardev=output,name=output"),
             *("-chardev", f"file,id=code,path={code}", "-device", "virtserialport,chardev=code,name=code"),
         ]
-        late = ""
-        try:
-            subprocess.run(
-                [QEMU, *arguments],
-                timeout=timeout_s,
-                check=True,
-                capture_output=True,
-                text=True,
-                preexec_fn=_die_with_us,
-            )
-        except subprocess.TimeoutExpired:
-            late = f"\nnot done after {timeout_s:g} s"
-        except subprocess.CalledProcessError as error:
-            late = f"\nqemu: {error.stderr.strip()}"
+        with subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", QEMU, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as machine:
+            if running is not None:
+                running.append(machine)
+            try:
+                _, complaints = machine.communicate(timeout=timeout_s)
+                late = f"\nqemu: {complaints.strip()}" if machine.returncode else ""
+            except subprocess.TimeoutExpired:
+                late = f"\nnot done after {timeout_s:g} s"
+            finally:
+                machine.kill()
         said = output.read_text(errors="replace") if output.exists() else ""
         ended = code.read_text().strip() if code.exists() else ""
         if ended:
             return Run(int(ended), said)
         tail = console.read_text(errors="replace")[-3000:] if console.exists() else ""
         return Run(None, f"{said}{late}\n{tail}")
-
-
-def _die_with_us() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _command_line() -> str:

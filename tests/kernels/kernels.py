@@ -10,14 +10,13 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ciliumpy" / "kernels"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-# Where a series is, if this machine's own package lists do not have it.
-SOURCES = {"6.12": "http://deb.debian.org/debian trixie main"}
-META = ("linux-image-{series}-amd64", "linux-image-amd64")
+KEPT_S = 14 * 86400  # how long a kernel serves before a newer one is looked for
 ROOT_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
 NET_MODULES = ("veth", "vxlan", "dummy", "bridge", "sch_ingress", "cls_bpf")
 _ZSTD, _XZ = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"
@@ -27,54 +26,92 @@ class UnavailableError(Exception):
     """Why there is no such kernel here."""
 
 
+class Series(NamedTuple):
+    """A line of kernels and the suite of Debian that has it; `version` is empty for whatever is the newest there."""
+
+    name: str
+    version: str
+    suite: str
+
+
+SERIES = (
+    Series("6.1-bookworm", "6.1", "bookworm"),
+    Series("6.12-trixie", "6.12", "trixie"),
+    Series("newest-sid", "", "sid"),
+)
+
+
 class Kernel(NamedTuple):
     """`image` is an ELF file, `modules` names files in `folder` in the order in which they are loaded."""
 
-    series: str
     release: str
     image: Path
     folder: Path
     modules: tuple[str, ...]
 
 
-def fetch(series: str) -> Kernel:
-    """The newest kernel of a series; from the cache if it is there."""
+def fetch(series: Series) -> Kernel:
+    """The newest kernel of a series, from the cache if one is there; an old one there does if apt has none to offer."""
     for needed in ("apt-get", "dpkg-deb", "zstd"):
         if not shutil.which(needed):
             raise UnavailableError(f"{needed} is not installed")
-    options: list[str] = []
-    package = _find(series, options)
-    if package is None:
-        options = _own_lists(series)
-        package = _find(series, options)
-    if package is None:
-        raise UnavailableError(f"no package of Linux {series} in apt's lists")
-    release = package.removeprefix("linux-image-")
-    home = CACHE / release
-    if not (home / "order").exists():
-        _unpack(series, package, home, options)
-    return Kernel(series, release, home / "vmlinux", home, tuple((home / "order").read_text().split()))
+    home = CACHE / series.name
+    stamp = home / "order"
+    if not stamp.exists() or time.time() - stamp.stat().st_mtime > KEPT_S:
+        try:
+            _fetch(series, home)
+        except UnavailableError:
+            if not stamp.exists():
+                raise
+    return Kernel((home / "release").read_text(), home / "vmlinux", home, tuple(stamp.read_text().split()))
 
 
-def _find(series: str, options: list[str]) -> str | None:
+def _fetch(series: Series, home: Path) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        options: list[str] = []
+        package = _find(series, options) if series.version else None
+        if package is None:
+            options = _own_lists(series.suite, Path(scratch))
+            package = _find(series, options)
+        if package is None:
+            raise UnavailableError(f"no package of Linux {series.name} in apt's lists")
+        ready = _unpack(package, Path(scratch), options)
+        if home.exists():
+            home.rename(Path(scratch) / "old")
+        ready.rename(home)
+
+
+def _find(series: Series, options: list[str]) -> str | None:
     """The package that the series' meta package stands for."""
-    for meta in META:
-        command = ["apt-cache", *options, "depends", "--important", meta.format(series=series)]
-        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        match = re.search(rf"Depends: (linux-image-{re.escape(series)}\.\S+)", said)
-        if match:
+    for meta in (f"linux-image-{series.version}-amd64", "linux-image-amd64"):
+        if match := re.search(rf"Depends: (linux-image-{re.escape(series.version)}[.\d]\S+)", _depends(meta, options)):
             return match[1]
     return None
 
 
-def _own_lists(series: str) -> list[str]:
-    """Options for apt with package lists of our own: the machine's stay as they are."""
-    home = CACHE / "lists"
-    (home / "partial").mkdir(parents=True, exist_ok=True)
-    sources = CACHE / "sources.list"
-    sources.write_text(f"deb [signed-by={KEYRING}] {SOURCES[series]}\n")
+def _depends(package: str, options: list[str]) -> str:
+    command = ["apt-cache", *options, "depends", "--important", package]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def _mirror() -> str:
+    """Where this machine has its Debian from."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    for line in said.splitlines():
+        if line.rstrip("/").endswith("/debian"):
+            return line.rstrip("/")
+    raise UnavailableError("this machine has no Debian mirror")
+
+
+def _own_lists(suite: str, scratch: Path) -> list[str]:
+    """Options for apt with package lists of another suite: the machine's stay as they are."""
+    lists, sources = scratch / "lists", scratch / "sources.list"
+    (lists / "partial").mkdir(parents=True)
+    sources.write_text(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
     settings = {
-        "Dir::State::lists": home,
+        "Dir::State::lists": lists,
         "Dir::Etc::sourcelist": sources,
         "Dir::Etc::sourceparts": "-",
         "Dir::Cache::pkgcache": "",
@@ -85,30 +122,32 @@ def _own_lists(series: str) -> list[str]:
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
     done = subprocess.run(["apt-get", *options, "update"], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UnavailableError(f"apt-get update for Linux {series} failed: {done.stderr.strip()[-200:]}")
+        raise UnavailableError(f"apt-get update for {suite} failed: {done.stderr.strip()[-200:]}")
     return options
 
 
-def _unpack(series: str, package: str, home: Path, options: list[str]) -> None:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as name:
-        scratch = Path(name)
-        command = ["apt-get", *options, "-o", "APT::Sandbox::User=root", "download", package]
-        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
-        archives = list(scratch.glob("*.deb"))
-        if done.returncode or not archives:
-            raise UnavailableError(f"cannot download {package}: {done.stderr.strip()[-200:]}")
-        subprocess.run(["dpkg-deb", "-x", archives[0], scratch / "tree"], check=True)
-        archives[0].unlink()
-        ready = scratch / "ready"
-        ready.mkdir()
-        (ready / "vmlinux").write_bytes(_elf(next((scratch / "tree/boot").glob("vmlinuz-*")).read_bytes()))
-        tree = next(path for path in (scratch / "tree/lib/modules", scratch / "tree/usr/lib/modules") if path.exists())
-        order = _copy_modules(tree / home.name, ready)
-        (ready / "order").write_text("\n".join(order) + "\n")
-        for old in CACHE.glob(f"{series}.*"):
-            shutil.rmtree(old)
-        ready.rename(home)
+def _unpack(package: str, scratch: Path, options: list[str]) -> Path:
+    """Download what a kernel is of (newer ones are split), and make the folder that serves as its place."""
+    release = package.removeprefix("linux-image-")
+    parts = [
+        part for kind in ("binary", "modules") if (part := f"linux-{kind}-{release}") in _depends(package, options)
+    ]
+    command = ["apt-get", *options, "-o", "APT::Sandbox::User=root", "download", *(parts or [package])]
+    done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
+    archives = list(scratch.glob("*.deb"))
+    if done.returncode or not archives:
+        raise UnavailableError(f"cannot download {package}: {done.stderr.strip()[-200:]}")
+    for archive in archives:
+        subprocess.run(["dpkg-deb", "-x", archive, scratch / "tree"], check=True)
+        archive.unlink()
+    ready = scratch / "ready"
+    ready.mkdir()
+    image = next(path for path in (scratch / "tree").rglob("vmlinuz*") if path.is_file())
+    (ready / "vmlinux").write_bytes(_elf(image.read_bytes()))
+    tree = next(path for path in (scratch / "tree/lib/modules", scratch / "tree/usr/lib/modules") if path.exists())
+    (ready / "release").write_text(release)
+    (ready / "order").write_text("\n".join(_copy_modules(tree / release, ready)) + "\n")
+    return ready
 
 
 def _elf(image: bytes) -> bytes:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import pytest
 
-from tests.kernels import kernels
+from tests.kernels import instructions, kernels
 
 
 def test_a_signature_is_cut_off_a_module(tmp_path):
@@ -29,9 +30,30 @@ def test_modules_come_after_what_they_need(tmp_path):
     assert sorted(path.name for path in target.iterdir()) == ["other.ko", "udp_tunnel.ko", "vxlan.ko"]
 
 
-def test_without_a_package_it_says_so(monkeypatch):
+def test_without_a_package_it_says_so_and_an_old_one_does(monkeypatch, tmp_path):
     monkeypatch.setattr(kernels.shutil, "which", lambda tool: tool)
+    monkeypatch.setattr(kernels, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(kernels, "_find", lambda *_: None)
-    monkeypatch.setattr(kernels, "_own_lists", lambda _: [])
-    with pytest.raises(kernels.UnavailableError, match=r"no package of Linux 6\.12 in apt's lists"):
-        kernels.fetch("6.12")
+    monkeypatch.setattr(kernels, "_own_lists", lambda *_: [])
+    series = kernels.SERIES[1]
+    with pytest.raises(kernels.UnavailableError, match=r"no package of Linux 6\.12-trixie in apt's lists"):
+        kernels.fetch(series)
+    home = tmp_path / "cache" / series.name
+    home.mkdir()
+    (home / "release").write_text("6.12.1")
+    (home / "order").write_text("a.ko\nb.ko\n")
+    os.utime(home / "order", (0, 0))
+    assert kernels.fetch(series) == ("6.12.1", home / "vmlinux", home, ("a.ko", "b.ko"))
+
+
+def test_what_has_changed_by_more_than_noise_is_a_table():
+    known = {"clang-16": {"pod": 1000, "host": 1000, "overlay": 1000}}
+    found = {"clang-16": {"pod": 1029, "host": 1031, "overlay": 900}, "clang-19": {"pod": 5}}
+    assert instructions.changes(known, {"clang-16": {"pod": 1029}}) == ""
+    table = instructions.changes(known, found).splitlines()
+    assert [line.split() for line in table] == [
+        ["COMPILER", "PROGRAM", "WRITTEN", "NOW", "CHANGE"],
+        ["clang-16", "host", "1,000", "1,031", "+3.1", "%"],
+        ["clang-16", "overlay", "1,000", "900", "-10.0", "%"],
+        ["clang-19", "pod", "0", "5"],
+    ]
