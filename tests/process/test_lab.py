@@ -247,6 +247,20 @@ def test_a_deployment_is_scaled_and_deleted(lab):
     assert "not found" in lab.lab("delete", "deploy", "extra", "-n", "shop", check=False).stdout
 
 
+def test_a_rollout_that_crashes_leaves_the_old_pods(lab):
+    one = APPS.split("---\n")[2].replace("name: api", "name: kept").replace("tier: api", "tier: kept")
+    crash = one.replace("ports:", 'command: ["false"], ports:')
+    try:
+        lab.apply(one)
+        before = set(lab.pods("kept"))
+        assert lab.apply(crash, check=False).returncode == 1
+        assert before < set(lab.pods("kept"))
+        lab.apply(one)
+        assert set(lab.pods("kept")) == before
+    finally:
+        lab.lab("delete", "deploy", "kept", "-n", "shop")
+
+
 def test_a_pod_that_no_node_fits_waits_and_says_so(lab):
     pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: lonely}\nspec: {nodeName: n9, containers: [{name: c}]}\n"
     try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ciliumpy.client import target
 from ciliumpy.kit.clock import SystemClock
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.lab import hosts, manifests, records, schedule, spec, wire
+from ciliumpy.lab import containers, hosts, manifests, records, runtime, schedule, spec, wire
 from ciliumpy.lab.kubelet import Kubelet, Wanted
 from ciliumpy.lab.mirror import Mirror
 from ciliumpy.lab.place import Place
@@ -145,6 +145,7 @@ class Controller:
         pods, owners = self._pods()
         deployments = [manifests.deployment(document) for document in self._mirror.of("Deployment")]
         running = {r.key for r in self._kubelet.records if r.phase == "Running"}
+        running -= self._not_well(deployments, owners, running)
         owned = [schedule.Owned(*key, *owner, running=key in running) for key, owner in owners.items()]
         plan = schedule.plan(deployments, owned, self._random)
         placed = schedule.Placed((w.node, w.group) for w in self._place_pods(pods, owners)[0].values())
@@ -156,6 +157,22 @@ class Controller:
                 document["spec"] = {**document["spec"], "nodeName": node}
                 placed.add(node, group)
         return plan
+
+    def _not_well(
+        self, deployments: list[manifests.DeploymentSpec], owners: Owners, running: set[tuple[str, str]]
+    ) -> set[tuple[str, str]]:
+        """Return the new Pods of a rollout whose containers do not run, or not yet steadily: the old ones stay."""
+        current = {(d.namespace, d.name): schedule.template_hash(d.template) for d in deployments}
+        old = {(key[0], name) for key, (name, made_of) in owners.items() if current.get((key[0], name)) != made_of}
+        bad = set()
+        for record in self._kubelet.records:
+            if record.key in running and (record.namespace, record.deployment) in old:
+                health = containers.read(runtime.state_file(self._place, record.container_id))
+                if not health.settled or health.phase not in ("Running", "Completed"):
+                    bad.add(record.key)
+        if bad:
+            self._try_again()
+        return bad
 
     def _write(self, plan: schedule.Plan) -> list[Stored]:
         """Carry the plan into the store; return what was created. Runs in a thread: it may wait for the lock."""

@@ -114,6 +114,8 @@ def pending(place: Place) -> Pending:
             if have != wanted.replicas or have != len(own):
                 waiting.append(f"Deployment {wanted.namespace}/{wanted.name} has {have} of {wanted.replicas} pods")
             deployments.add((wanted.namespace, wanted.name))
+            # Pods of another template are about to go: how they are matters no more.
+            health |= {p.key: containers.Health("Terminating") for p in own if f"-{current}-" not in p.name}
         for stored in store.list("Pod"):
             key = (stored.key.namespace, stored.key.name)
             if not _is_taken(stored):
