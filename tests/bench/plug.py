@@ -40,7 +40,25 @@ class Plugs:
         rows = json.loads(self._lab.cli("statedb", "dump", "pods", "--lab", self._lab.name, "-o", "json"))["items"]
         return {row["row"]["name"] for row in rows}
 
+    def at_once(self, names: list[str]) -> tuple[float, int]:
+        """Plug pods in by as many processes; return the seconds until the last has ended, and how many failed."""
+        requests = self._requests(names)
+        wait_for("the agent knows the pods", lambda: set(names) <= self._known())
+        before = time.perf_counter()
+        with ThreadPoolExecutor(len(requests)) as pool:
+            answers = list(pool.map(self._run, requests))
+        took = time.perf_counter() - before
+        return took, sum(answer.returncode != 0 for answer in answers)
+
     def _by_plugin(self, request: Request) -> float:
+        before = time.perf_counter()
+        done = self._run(request)
+        took = time.perf_counter() - before
+        if done.returncode:
+            raise RuntimeError(done.stdout.decode())
+        return took
+
+    def _run(self, request: Request) -> subprocess.CompletedProcess[bytes]:
         config = {"cniVersion": "1.1.0", "name": "bench", "type": "ciliumpy-cni", "agentSocket": self._socket}
         environment = {
             **os.environ,
@@ -51,14 +69,9 @@ class Plugs:
             "CNI_PATH": "/nonexistent",
             "CNI_ARGS": f"K8S_POD_NAMESPACE=bench;K8S_POD_NAME={request.pod_name}",
         }
-        before = time.perf_counter()
-        done = subprocess.run(
+        return subprocess.run(
             install.command(), input=json.dumps(config).encode(), env=environment, capture_output=True, check=False
         )
-        took = time.perf_counter() - before
-        if done.returncode:
-            raise RuntimeError(done.stdout.decode())
-        return took
 
     def endpoints(self, count: int) -> None:
         """Plug `count` more pods in, several at once."""
