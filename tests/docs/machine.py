@@ -33,14 +33,14 @@ class Machine:
             (folder / each).symlink_to(ROOT / each)
         cgroups.make(self.cgroup)
         root = shlex.quote(str(cgroup_root()))
+        # In a chroot `/` may be no mount: then what is above it has been made private by who made the chroot.
         # The cgroup namespace's root is where the process is when it enters it.
         set_up = (
-            f"mount --make-rprivate / && mount -t tmpfs tmpfs /run && mount -t bpf bpf {BPFFS}"
+            f"mount --make-rprivate / 2>/dev/null; mount -t tmpfs tmpfs /run && mount -t bpf bpf {BPFFS}"
             f" && umount --lazy {root} && mount -t cgroup2 cgroup2 {root} && exec bash --norc -s"
         )
-        enter = (
-            f"echo 0 > {shlex.quote(str(self.cgroup))}/cgroup.procs && exec unshare --mount --cgroup sh -c '{set_up}'"
-        )
+        alone = "unshare --mount --propagation unchanged --cgroup"
+        enter = f"echo 0 > {shlex.quote(str(self.cgroup))}/cgroup.procs && exec {alone} sh -c '{set_up}'"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("CILIUMPY_", "CNI_", "PYTEST"))}
         self.shell = subprocess.Popen(
             ["sh", "-c", enter],
