@@ -263,7 +263,8 @@ async def test_labels_are_followed_and_the_former_identity_holds_meanwhile(node:
     async with asyncio.timeout(2):
         while not any("team=y" in label for label in table.get(1).labels):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-    assert node.records.load()[0].endpoint.labels == table.get(1).labels
+        while node.records.load()[0].endpoint.labels != table.get(1).labels:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_two_requests_for_one_container_do_not_run_at_once(node: Node) -> None:

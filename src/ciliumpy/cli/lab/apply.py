@@ -31,9 +31,9 @@ def run(file: File, wait: Wait = True, timeout: Timeout = 60.0, lab: Lab = None)
     done = objects.apply(where, found)
     for manifest, what in done:
         sys.stdout.write(f"{manifest.key} {what}\n")
+        sys.stdout.flush()  # or in a file of both streams the notices come first
         for notice in manifest.notices:
             say(f"{manifest.key}: {notice}")
-    sys.stdout.flush()
     if policies is not None:
         policies.wait({manifest.key: what for manifest, what in done})
         status.wait_settled(where, timeout)
