@@ -219,6 +219,35 @@ def test_where_many_wait_to_be_heard_it_waits_too(sandbox, tmp_path):
             assert waiting.result()[:2] == (0, RESULT)
 
 
+def test_del_that_an_agent_worked_off_meanwhile_is_done(tmp_path):
+    """It was starting: not there when it was asked first, and it has read the queue when it is asked again."""
+    with socket.socket(socket.AF_UNIX) as listening, ThreadPoolExecutor(1) as thread:
+        listening.bind(str(tmp_path / "cni.sock"))
+        listening.listen()
+        done = thread.submit(plugin, config(tmp_path), command="DEL")
+        listening.accept()[0].close()
+        with listening.accept()[0] as connection:
+            connection.recv(65536)
+            (queued,) = (tmp_path / "cni-deletes").iterdir()
+            queued.unlink()
+            connection.sendall(b'{"result": {}}\n')
+        assert done.result()[:2] == (0, None)
+
+
+def test_del_of_which_half_was_written_is_not_queued(tmp_path):
+    """A disk that fills in the middle of it. Half a message would be dropped, the pod with it never removed."""
+    done = subprocess.run(
+        ["prlimit", "--fsize=100", "--", *install.command()],
+        input=json.dumps(config(tmp_path)).encode(),
+        env=dict(os.environ) | {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c0ffee", "CNI_IFNAME": "eth0"},
+        capture_output=True,
+        check=False,
+        timeout=20,
+    )
+    assert (done.returncode, json.loads(done.stdout)["code"]) == (1, 5)
+    assert list((tmp_path / "cni-deletes").iterdir()) == []
+
+
 def test_del_that_cannot_be_queued_fails(tmp_path):
     (tmp_path / "cni-deletes").write_text("in the way")
     status, answer, _ = plugin(config(tmp_path), command="DEL")

@@ -7,6 +7,7 @@ A deletion that the plugin queued while no agent was there is worked off when th
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 LONGEST_REQUEST = 4 << 20  # a list of 4,095 attachments, or a prevResult as long as the plugin takes it
 REQUEST_TIMEOUT_S = 5.0
+ACCEPT_AGAIN_S = 0.2
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 QUEUE = "cni-deletes"
 
 _log = logging.getLogger(__name__)
@@ -65,7 +68,15 @@ class CniServer:
                 # Beside the others: hundreds of deletions take longer than a start may.
                 requests.create_task(self._work_off_queue())
                 while True:
-                    connection, _ = await loop.sock_accept(own)
+                    try:
+                        connection, _ = await loop.sock_accept(own)
+                    except OSError as error:
+                        if error.errno not in _EXHAUSTED:
+                            raise
+                        # Those who are served give theirs back; an end of this job would undo what they asked for.
+                        _log.warning("cannot accept CNI requests: %s", error.strerror)
+                        await asyncio.sleep(ACCEPT_AGAIN_S)
+                        continue
                     requests.create_task(self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
@@ -97,7 +108,7 @@ class CniServer:
     async def _handle(self, line: bytes, fd: int | None) -> dict[str, Any] | Failure:
         try:
             message = msgspec.json.decode(line, type=Message)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             return Failure(INVALID_ENVIRONMENT, f"the request cannot be read: {error}")
         if message.command == "STATUS":
             return self._unavailable() or {}

@@ -103,25 +103,35 @@ def delete(config: Config, request: Request, fd: int | None, timeout_s: float = 
             ask(path, message, fd, 1.0)
         except AgentDownError:
             return f"queued in {queued}: {down.message}"
-        os.unlink(queued)
+        _remove(queued)
     return "deleted"
 
 
 def _queue(path: str, request: Request, message: bytes) -> str:
     folder = os.path.join(os.path.dirname(path), "cni-deletes")
     target = os.path.join(folder, f"{request.container_id}-{request.ifname}.json")
+    temporary = f"{target}.{os.getpid()}.tmp"
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        temporary = f"{target}.{os.getpid()}.tmp"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, message)
+            if os.write(fd, message) < len(message):  # half a message would be dropped as damaged
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(fd)
         finally:
             os.close(fd)
         os.replace(temporary, target)
     except OSError as error:
+        _remove(temporary)
         raise CniError(
             IO_FAILURE, f"the agent is down and the deletion cannot be queued in {folder}: {error.strerror}"
         ) from error
     return target
+
+
+def _remove(path: str) -> None:
+    """Remove a file. One that was never made, or that the agent was faster with, is no error."""
+    try:  # noqa: SIM105 - `contextlib` would be one more import
+        os.unlink(path)
+    except OSError:
+        pass

@@ -174,12 +174,17 @@ class Endpoints:
     async def collect(self, network: str, keep: Container[tuple[str, str]]) -> int:
         """Remove the endpoints of a network whose (container, interface) is not to be kept; return how many.
 
-        One that is being plugged in or out is left alone. CiliumpyError names those that could not be removed.
+        One that is being plugged in or out when this begins is left alone, and so is one that comes meanwhile: who asks
+        could not know of it. CiliumpyError names those that could not be removed.
         """
-        removed, failed = 0, []
+        removed, failed, gone = 0, [], []
         for endpoint in self._table.all():
             key, record = (endpoint.container_id, endpoint.interface), self._kept.get(endpoint.id)
-            if key in keep or key in self._busy or record is None or record.network != network:
+            if key not in keep and key not in self._busy and record is not None and record.network == network:
+                gone.append((key, endpoint.generation))
+        for key, generation in gone:
+            present = self._find(*key)
+            if present is None or present.generation != generation or key in self._busy:
                 continue
             try:
                 removed += await self.remove(*key)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,9 +23,11 @@ class Endpoints:
     def __init__(self) -> None:
         self.let = asyncio.Event()
         self.last = asyncio.Event()
+        self.asked: list[str] = []
         self.removed: list[str] = []
 
     async def remove(self, container_id: str, _interface: str) -> bool:
+        self.asked.append(container_id)
         if container_id == "now":
             return False
         await self.let.wait()
@@ -79,3 +83,37 @@ async def test_what_cannot_be_deleted_stays_and_stops_nothing(endpoints: Endpoin
         assert await ask(tmp_path / "cni.sock", "now") == {"result": {}}
     assert endpoints.removed == ["one", "two"]
     assert sorted(path.name for path in (tmp_path / QUEUE).iterdir()) == ["0.json", "1.json", "5.json"]
+
+
+async def test_without_descriptors_it_waits_and_undoes_nothing(endpoints: Endpoints, tmp_path: Path) -> None:
+    """Who is served goes on; who comes meanwhile is served as soon as there are some again."""
+    path = tmp_path / "cni.sock"
+    waiting = asyncio.get_running_loop().create_task(ask(path, "before"))
+    late = socket.socket(socket.AF_UNIX)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with asyncio.timeout(5):
+        while len(endpoints.asked) < 2:  # noqa: ASYNC110 - the queue's first, and this
+            await asyncio.sleep(0.001)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            late.connect(str(path))
+            late.sendall(b'{"command": "STATUS"}\n')
+            await asyncio.sleep(0.05)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        reader, writer = await asyncio.open_unix_connection(sock=late)
+        assert json.loads(await reader.readline()) == {"result": {}}
+        writer.close()
+        await writer.wait_closed()
+        endpoints.let.set()
+        assert await waiting == {"result": {}}
+
+
+async def test_json_too_deep_is_no_defect(endpoints: Endpoints, tmp_path: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(tmp_path / "cni.sock"))
+    writer.write(b'{"command": "ADD", "prevResult":' + b'{"a":' * 50_000 + b"\n")
+    async with asyncio.timeout(5):
+        assert json.loads(await reader.readline())["error"]["code"] == 4
+    writer.close()
+    await writer.wait_closed()
+    assert endpoints.removed == []

@@ -82,8 +82,13 @@ class Node:
         self.prepared: set[str] = set()
         self.answers = True
         self.next_identity = 256
+        self.closing = asyncio.Event()
+        self.may_close = asyncio.Event()
+        self.may_close.set()
 
     async def closed(self, slot: int, generation: int) -> None:
+        self.closing.set()
+        await self.may_close.wait()
         self.plug.log.append("closed")
 
     def prepare(self, device: str, ifindex: int) -> asyncio.Future[None]:
@@ -308,3 +313,27 @@ async def test_an_endpoint_outlives_the_family_that_is_switched_off(node: Node, 
     assert later.pools["ipv4"].allocated == 1
     assert await later.endpoints.remove(row.container_id, row.interface)
     assert later.pools["ipv4"].allocated == 0
+
+
+async def test_what_comes_while_others_are_collected_stays(node: Node) -> None:
+    """One ADD under way when GC begins, one container that is deleted and added anew meanwhile."""
+
+    async def add(container: str) -> Endpoint:
+        return await node.endpoints.add(REQUEST._replace(container_id=container, network="net"), 0)
+
+    node.pod(labels={"app": "api"})
+    for container in ("stale", "again", "new"):
+        await add(container)
+    node.endpoints._busy.add(("new", "eth0"))  # it has its row, and is not ready yet
+    node.may_close.clear()
+    collecting = asyncio.get_running_loop().create_task(node.endpoints.collect("net", set()))
+    async with asyncio.timeout(5):
+        await node.closing.wait()  # of the first: GC waits for the datapath
+        node.endpoints._busy.discard(("new", "eth0"))
+        deleting = asyncio.get_running_loop().create_task(node.endpoints.remove("again", "eth0"))
+        await asyncio.sleep(0)
+        node.may_close.set()
+        assert await deleting
+        await add("again")
+        await collecting
+    assert sorted(row.container_id for row in node.db.table(ENDPOINTS).all()) == ["again", "new"]
