@@ -27,12 +27,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run(args)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone (`| head`). What is still buffered must not fail again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()  # the reader has gone (`| head`)
         return PIPE_CLOSED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:  # a full disk, a terminal that is gone: no defect of this program
+        _give_up_output()
+        where = f"{error.filename}: " if error.filename else ""
+        return report(f"{where}{error.strerror or error}", None, 1)
     return code
+
+
+def _give_up_output() -> None:
+    """What is still buffered must not fail again when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(args: list[str]) -> int:

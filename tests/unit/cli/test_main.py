@@ -198,3 +198,17 @@ def test_two_labs_are_asked_about(running: Lab, capsys: pytest.CaptureFixture[st
     assert main(["status"]) == 2
     assert capsys.readouterr().err == "Error: there are several labs: demo, other\nhint: say which: --lab demo\n"
     assert main(["status", "--lab", "demo", "--brief"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["completion", "bash"], ["connectivity", "test", "--list"]])
+def test_output_that_cannot_be_written_is_an_error_in_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "ciliumpy.cli", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
