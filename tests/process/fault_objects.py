@@ -55,6 +55,20 @@ FAULTS = (
         "succeeded, and should be denied at (in|e)gress",
     ),
     Fault(
+        "own-host-over-deny-rules",
+        (Change("policy.h", "if (e->from_host && r.ref.verdict == RULE_DEFAULT_DENIED)", "if (e->from_host)"),),
+        ("^host-entity-ingress-deny$", "^echo-ingress-port-range$"),
+        r"host-entity-ingress-deny/not-from-own-host/(tcp|udp|ping)-ipv[46]-\d+",
+        "succeeded, and should be denied at ingress",
+    ),
+    Fault(
+        "end-of-port-range-ignored",
+        (Change("policy.h", "\t\tif (port <= range->last)\n", "\t\tif (port)\n"),),
+        ("^host-entity-ingress-deny$", "^echo-ingress-port-range$"),
+        r"echo-ingress-port-range/port-range/udp-ipv[46]-\d+",
+        "succeeded, and should be denied at ingress",
+    ),
+    Fault(
         "ingress-skipped",
         (Change("policy.h", "\tif (e->dst_slot) {\n", "\tif (e->dst_slot && false) {\n"),),
         EGRESS_AND_INGRESS,

@@ -124,6 +124,21 @@ def test_interrupted_while_it_is_set_up(lab):
     assert remains(lab) == []
 
 
+def test_interrupted_before_anything_is_made(tmp_path):
+    """While it looks at the lab: the interpreter's own message is nobody's business."""
+    program = (
+        "import os, signal, sys\n"
+        "from ciliumpy.cli.__main__ import main\n"
+        "from ciliumpy.lab.cluster import LabCluster\n"
+        "LabCluster.__init__ = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "from ciliumpy.lab import place\n"
+        "place.only_lab = lambda name: name\n"
+        "sys.exit(main(['connectivity', 'test', '--lab', 'x']))\n"
+    )
+    done = subprocess.run([*COMMAND[:-2], "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_an_agent_that_dies_ends_the_run_with_its_name(small):
     pid = small.status()["nodes"][0]["pid"]
     with start(small, "--test", "^policy-comes-and-goes$", "--test", "^live") as run:
@@ -148,6 +163,7 @@ def test_what_is_asked_wrongly_is_said_before_anything_is_made(lab, tmp_path):
         (("--test", "("), 2, "is no regular expression"),
         (("--lab", "no-such-lab"), 2, "there is no lab 'no-such-lab'"),
         (("--junit-file", str(tmp_path / "missing" / "x.xml")), 2, "there is no directory"),
+        (("--junit-file", str(tmp_path)), 2, "is a directory"),
         (("-o", "yaml"), 2, "there is no output format 'yaml' here"),
     ):
         done = lab.run("connectivity", "test", *("--lab", lab.name, *arguments), check=False)
@@ -156,9 +172,12 @@ def test_what_is_asked_wrongly_is_said_before_anything_is_made(lab, tmp_path):
     assert remains(lab) == []
 
 
-def test_it_ends_in_time(lab):
-    done = lab.run("connectivity", "test", "--lab", lab.name, "--timeout", "2", check=False)
+def test_it_ends_in_time(lab, tmp_path):
+    junit = ("--junit-file", str(tmp_path / "junit.xml"))
+    done = lab.run("connectivity", "test", "--lab", lab.name, "--timeout", "2", *junit, check=False)
     assert done.returncode == 1
     assert "it takes longer than 2 s (--timeout)" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("broken off")
+    last = list(ET.parse(junit[1]).getroot().iter("testcase"))[-2]
+    assert last.find("error") is not None, "that which was not finished is not well"
     assert remains(lab) == []

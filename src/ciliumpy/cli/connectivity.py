@@ -66,10 +66,15 @@ def run(
         return
     if junit_file is not None and not junit_file.absolute().parent.is_dir():
         raise CiliumpyError(f"--junit-file: there is no directory {junit_file.parent}", exit_code=2)
+    if junit_file is not None and junit_file.is_dir():
+        raise CiliumpyError(f"--junit-file: {junit_file} is a directory", exit_code=2)
     settings = Settings(concurrency, timeout, fail_fast)
-    for number in _SIGNALS:
-        signal.signal(number, _interrupt)
-    outcome = _run(selection, settings, request_timeout, lab, verbose=verbose, document=output == "json")
+    try:
+        for number in _SIGNALS:
+            signal.signal(number, _interrupt)
+        outcome = _run(selection, settings, request_timeout, lab, verbose=verbose, document=output == "json")
+    except Interrupted as interrupted:
+        raise typer.Exit(128 + interrupted.number) from None
     _write(outcome, junit_file, document=output == "json")
     if not outcome.green:
         raise typer.Exit(1)
@@ -130,10 +135,10 @@ def _run(
         for feature, why in stage.missing.items():
             progress.say(f"ℹ️  Feature {feature} is disabled: {why}")  # noqa: RUF001 - cilium's sign
         outcome = runner.run(select.choose(catalog.tests(), selection, tuple(stage.missing)))
-    except Interrupted as interrupted:
+    except Interrupted:
         progress.end()
         progress.say(f"🟥 [{stage.namespace}] interrupted, cleaning up...")
-        raise typer.Exit(128 + interrupted.number) from None
+        raise
     finally:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
@@ -150,9 +155,9 @@ def _write(outcome: Outcome, junit_file: Path | None, *, document: bool) -> None
     from ciliumpy.cli.output import parse_format
     from ciliumpy.connectivity import junit, report
 
-    if junit_file is not None:
-        junit_file.write_bytes(junit.render(outcome))
     if document:
         sys.stdout.write(as_document(report.document(outcome), parse_format("json")))
-        return
-    sys.stdout.write("".join(f"{line}\n" for line in report.summary(outcome)))
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in report.summary(outcome)))
+    if junit_file is not None:  # last: a disk that is full must not take the rest along
+        junit_file.write_bytes(junit.render(outcome))

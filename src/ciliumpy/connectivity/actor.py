@@ -5,8 +5,8 @@ It reads one JSON object a line from standard input, {"id", "do", ...}, works ea
 answers {"id", ...} on standard output. It ends with its input. Nothing but the standard library is used, and nothing
 else of this package: the file can be run as it is where the package is not installed.
 
-An answer has `ok`; `how` it failed (timeout, refused, reset, unreachable, wrong, failed) and `error` in words; `source`
-and `port`, the client's own address and port (an echo's identifier).
+An answer has `ok`; `how` it failed (timeout, refused, reset, unreachable, unsent, wrong, failed) and `error` in words;
+`source` and `port`, the client's own address and port (an echo's identifier).
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ HOW = {
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETUNREACH: "unreachable",
     errno.EACCES: "unreachable",
+    errno.ENOBUFS: "unsent",  # dropped on its way out of the sender's own stack
 }
 
 
@@ -167,7 +168,9 @@ class Actor:
         _converse(connection, request)
 
     def _exchange(self, request: dict[str, Any], answer: dict[str, Any]) -> None:
-        connection = self._kept[request["name"]]
+        connection = self._kept.get(request["name"])
+        if connection is None:
+            raise Wrong("the connection was never made")
         connection.settimeout(request["timeout"])
         answer["source"], answer["port"] = connection.getsockname()[:2]
         _converse(connection, request)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_SILENT = {"timeout", "unsent"}
+
+
 def conversation(action: Action, answer: dict[str, Any]) -> Conversation:
     """Return the tuple of what the client has sent."""
     source = answer["source"] or (action.pretends or action.source).addresses[action.family]
@@ -47,7 +50,7 @@ def client_faults(action: Action, answer: dict[str, Any]) -> list[str]:
         return [] if answer["ok"] else [f"failed ({answer['how']}): {answer['error']}"]
     if answer["ok"]:
         return [f"succeeded, and should be denied at {action.expected.at}"]
-    if answer["how"] != "timeout":  # an answer of any kind says that the packet has arrived
+    if answer["how"] not in _SILENT:  # an answer of any kind says that the packet has arrived
         return [f"ended with {answer['how']} ({answer['error']}) instead of silence: it was not dropped"]
     return []
 

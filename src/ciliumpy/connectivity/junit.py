@@ -19,7 +19,7 @@ def render(outcome: Outcome) -> bytes:
     counts = {
         "tests": len(outcome.results),
         "failures": len(outcome.failed),
-        "errors": int(bool(outcome.broken_off)),
+        "errors": int(bool(outcome.broken_off)) + sum(bool(result.broken_off) for result in outcome.results),
         "skipped": len(outcome.results) - len(outcome.ran),
     }
     seconds = sum(result.seconds for result in outcome.results)
@@ -42,6 +42,8 @@ def _case(suite: ET.Element, result: Result) -> None:
     )
     if result.skip:
         ET.SubElement(case, "skipped", message=result.skip)
+    if result.broken_off:
+        ET.SubElement(case, "error", message=_clean(f"broken off: {result.broken_off}"))
     if result.failures:
         titles = "; ".join(failure.where for failure in result.failures)
         failed = ET.SubElement(case, "failure", type="failure", message=_clean(f"failed: {titles}"))

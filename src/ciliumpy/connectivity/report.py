@@ -47,18 +47,25 @@ def document(outcome: Outcome) -> dict[str, Any]:
 
 
 def _item(result: Result) -> dict[str, Any]:
-    state = "skipped" if result.skip else "failed" if result.failures else "successful"
     return {
         "test": result.name,
         "about": result.about,
-        "state": state,
-        "reason": result.skip,
+        "state": _state(result),
+        "reason": result.skip or result.broken_off,
         "seconds": round(result.seconds, 3),
         "actions": result.actions,
         "skippedScenarios": [{"scenario": name, "reason": why} for name, why in result.left_out],
         "skippedActions": result.actions_left_out,
         "failures": [_failure(failure) for failure in result.failures],
     }
+
+
+def _state(result: Result) -> str:
+    if result.skip:
+        return "skipped"
+    if result.failures:
+        return "failed"
+    return "brokenOff" if result.broken_off else "successful"
 
 
 def _failure(failure: Failure) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Result(NamedTuple):
     left_out: tuple[tuple[str, str], ...] = ()  # scenarios that did not run, with the reason
     actions_left_out: int = 0  # for lack of an address of that family
     failures: tuple[Failure, ...] = ()
+    broken_off: str = ""  # why it did not come to its end
 
 
 class Outcome(NamedTuple):

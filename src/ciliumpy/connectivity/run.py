@@ -64,7 +64,7 @@ class Runner:
                 test.run()
             except BrokenOffError as error:
                 broken_off = str(error)
-            results.append(test.result())
+            results.append(test.result()._replace(broken_off=broken_off))
             if test.failures:
                 self.progress.failed()
             if broken_off or (test.failures and self.settings.fail_fast):

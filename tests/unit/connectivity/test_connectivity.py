@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ciliumpy.connectivity import catalog, judge, junit, report, select
+from ciliumpy.connectivity.actor import Actor, Wrong
 from ciliumpy.connectivity.evidence import Table, pick
 from ciliumpy.connectivity.plan import (
     EGRESS,
@@ -122,11 +123,19 @@ def test_a_denied_action_needs_silence_and_the_right_drop() -> None:
     (action, _) = denied(CAST.client, CAST.echo, TCP, at=INGRESS)
     assert judge.faults(action, LOST, [flow(reason=133)]) == []
     assert judge.faults(action, SENT, [flow(reason=133)]) == ["succeeded, and should be denied at ingress"]
+    unsent = {**LOST, "how": "unsent"}  # a host's own packet, dropped before it left the stack
+    assert judge.faults(action, unsent, [flow(reason=133)]) == []
+    assert "no drop was reported" in judge.faults(action, unsent, [])[0]
     refused = {**LOST, "how": "refused"}
     assert "instead of silence" in judge.faults(action, refused, [flow(reason=133)])[0]
     assert "no drop was reported by node n1" in judge.faults(action, LOST, [])[0]
     for wrong in (flow(reason=181), flow(reason=133, at="egress"), flow(reason=133, node="n2")):
         assert "dropped for another reason" in judge.faults(action, LOST, [wrong])[0]
+
+
+def test_an_exchange_on_a_connection_that_was_never_made_is_answered() -> None:
+    with pytest.raises(Wrong, match="never made"):
+        Actor()._exchange({"name": "echo-tcp-4", "timeout": 1.0}, {})
 
 
 def test_pings_of_both_directions_are_told_apart() -> None:
@@ -185,6 +194,17 @@ def test_the_end_of_a_run() -> None:
     broken = report.summary(good._replace(broken_off="why", total=7))
     assert broken[2:] == ["🟥 broken off, 5 tests did not run: why", "[ns] broken off"]
     assert [i["state"] for i in report.document(OUTCOME)["items"]] == ["successful", "failed", "skipped"]
+
+
+def test_a_test_that_was_broken_off_is_not_successful() -> None:
+    result = OUTCOME.results[0]._replace(broken_off="it takes longer than 2 s (--timeout)")
+    outcome = OUTCOME._replace(results=[result], broken_off=result.broken_off)
+    (item,) = report.document(outcome)["items"]
+    assert (item["state"], item["reason"]) == ("brokenOff", result.broken_off)
+    suite = ET.fromstring(junit.render(outcome)).find("testsuite")
+    assert suite is not None
+    assert suite.get("errors") == "2"
+    assert suite.find("testcase[@name='one']/error") is not None
 
 
 def test_junit() -> None:

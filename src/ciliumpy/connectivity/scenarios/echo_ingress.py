@@ -89,11 +89,15 @@ def deny_rule_across(cast: Cast) -> Steps:
 
 
 def _ranges(cast: Cast) -> Sequence[Document]:
-    rules = [from_pods(pods("client"), **port(8081, last=8090)), from_pods(pods("client"), **port(FIRST, "UDP"))]
+    rules = [
+        from_pods(pods("client"), **port(8081, last=8090)),
+        from_pods(pods("client"), **port(8000, "UDP", last=FIRST)),
+    ]
     return [policy(cast.namespace, "ranges", "echo", ingress=rules)]
 
 
 def port_range(cast: Cast) -> Steps:
+    """TCP just below where a range begins, UDP just above where one ends."""
     yield Check(
         allowed(cast.client, cast.echo, TCP, port=SECOND)
         + denied(cast.client, cast.echo, TCP, port=FIRST, at=INGRESS)

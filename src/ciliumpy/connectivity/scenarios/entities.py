@@ -21,6 +21,7 @@ from ciliumpy.connectivity.plan import (
     Test,
     allowed,
     denied,
+    forbidden,
 )
 from ciliumpy.connectivity.policies import from_entities, policy, to_entities
 
@@ -101,6 +102,16 @@ def from_pods_across(cast: Cast) -> Steps:
     yield Check(allowed(cast.visitor, cast.echo_far, TCP, UDP, PING))
 
 
+def _not_from_host(cast: Cast) -> Sequence[Document]:
+    rules = {"ingress": [from_entities("all")], "ingressDeny": [from_entities("host")]}
+    return [policy(cast.namespace, "not-from-host", "echo", **rules)]
+
+
+def not_from_own_host(cast: Cast) -> Steps:
+    """The own host may always come in, but where a rule denies it by name."""
+    yield Check(forbidden(cast.host, cast.echo, TCP, UDP, PING, at=INGRESS) + allowed(cast.client, cast.echo, TCP))
+
+
 def from_other_host(cast: Cast) -> Steps:
     yield Check(allowed(cast.host, cast.echo_far, TCP, UDP, PING))
 
@@ -162,6 +173,12 @@ TESTS = (
             Scenario(not_from_other_host, ACROSS),
         ),
         _from("world"),
+    ),
+    Test(
+        "host-entity-ingress-deny",
+        "a deny rule holds for the own host too",
+        (Scenario(not_from_own_host), Scenario(from_other_host, ACROSS)),
+        _not_from_host,
     ),
     Test(
         "remote-node-entity-ingress",
