@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.lab import agents, cgroups, machine, place, process, spec, wire
+from ciliumpy.lab import agents, cgroups, machine, place, process, spec
 from ciliumpy.net import libc, netns
 from ciliumpy.store.directory.store import create_store
 
@@ -45,6 +45,8 @@ def up(lab: LabSpec, say: Callable[[str], None]) -> Place:
 
     An interruption leaves what there is: the next `up` goes on, `down` removes it.
     """
+    from ciliumpy.lab import wire  # not above: it loads pyroute2, for which `lab status` need not wait
+
     machine.need_root()
     where = place.Place.of(lab.name)
     with place.lock(lab.name, f"ciliumpy lab up {lab.name}"):
@@ -76,6 +78,8 @@ def _check_same(where: Place, lab: LabSpec) -> None:
 
 
 def _start_world(where: Place) -> None:
+    from ciliumpy.lab import wire
+
     group = where.cgroup / "world"
     if cgroups.pids(group):
         return
