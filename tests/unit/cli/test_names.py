@@ -22,6 +22,7 @@ from tests.golden.agents import Lab, lab
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setenv("CILIUMPY_RUN_DIR", str(tmp_path))
+    monkeypatch.setattr("ciliumpy.client.target.BPFFS_DIR", tmp_path / "bpf")  # this machine's demo may be up
     with lab(tmp_path) as built:
         yield built
 
