@@ -188,6 +188,17 @@ def test_policy_list_of_an_endpoint_as_others_name_it(filled: Lab, say, capsys: 
         assert capsys.readouterr().err.startswith(f"Error: {wrong!r} is no")
 
 
+@pytest.mark.usefixtures("say")
+def test_no_policy_is_told_of_an_endpoint_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("get", "list"):
+        assert main(["bpf", "policy", verb, "77", "--node", "n1"]) == 1
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(
+            "Error: the datapath has no policy of endpoint 77\nhint: `ciliumpy bpf endpoint list`"
+        )
+
+
 def test_ct_list(say) -> None:
     now = read_clock().now
     (line,) = say("ct", "list", "-d").splitlines()

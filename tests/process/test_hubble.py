@@ -54,6 +54,7 @@ def test_status_of_all_nodes_and_of_one(tmp_path: Path, hubble) -> None:
         two.close = lambda: None
         code, out, err = hubble("status")
         assert code == 1
+        assert out.startswith("Healthcheck (via 1 of 2 agents): Ok\n")
         assert out.endswith("Connected Nodes: 1/2\nUnavailable Nodes: 1\n  - n2\n")
         assert "n2: the agent is not running" in err
     code, out, err = hubble("status")

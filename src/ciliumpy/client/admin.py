@@ -27,6 +27,7 @@ class AdminClient:
 
     def __init__(self, socket_path: Path, agent: str = "", *, version: str = "", timeout_s: float = TIMEOUT_S) -> None:
         self.socket_path = socket_path
+        self.start_hint = f"nobody listens on {socket_path}"
         self.agent = agent
         self.version = version
         self.timeout_s = timeout_s
@@ -36,7 +37,9 @@ class AdminClient:
         """Return the client of a target; CiliumpyError if its agent has not announced itself."""
         if not target.running:
             raise CiliumpyError("the agent is not running", _start_hint(target))
-        return cls(target.admin_socket, target.node, version=target.version, timeout_s=timeout_s)
+        client = cls(target.admin_socket, target.node, version=target.version, timeout_s=timeout_s)
+        client.start_hint = _start_hint(target)
+        return client
 
     def get(self, path: str) -> Any:
         """Return the object that `path` answers; CiliumpyError with the agent's own words if it refuses."""
@@ -104,7 +107,7 @@ class AdminClient:
 
     def _explain(self, error: OSError) -> CiliumpyError:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return CiliumpyError("the agent is not running", f"nobody listens on {self.socket_path}")
+            return CiliumpyError("the agent is not running", self.start_hint)
         if isinstance(error, PermissionError):
             return CiliumpyError(f"no permission for {self.socket_path}", "run it as root (sudo)")
         if isinstance(error, TimeoutError):

@@ -231,7 +231,10 @@ def _value_at(value: msgspec.Struct, key: str) -> Any:
 
 
 def _unknown(key: str, source: str, known: Mapping[str, Any]) -> CiliumpyError:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    parts = {name.rpartition(".")[0] for name in known} - {key}
+    near = difflib.get_close_matches(key, [*known, *parts], n=1, cutoff=0.5)
+    if near and near[0] in parts:
+        near = [", ".join(sorted(name for name in known if name.startswith(near[0] + ".")))]
     last = key.rpartition(".")[2]
     near = near or [name for name in known if name.rpartition(".")[2] == last][:1]
     return CiliumpyError(

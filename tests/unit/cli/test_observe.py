@@ -188,6 +188,7 @@ def test_how_many_and_from_when(flags, wanted):
         ({"last": 1, "all_flows": True}, "cannot set both --last and --all"),
         ({"output": "table", "follow": True}, "cannot set both --output table and --follow"),
         ({"since": "yesterday"}, '--since: "yesterday" is no time'),
+        ({"since": "2m", "until": "10m"}, "--since is later than --until"),
         ({"allowlist": ['{"verdict":["NO"]}']}, "--allowlist: not a flow filter"),
         ({"denylist": ["{"]}, "--denylist: not a flow filter"),
         ({"last": -5}, "--last: -5 is no number of flows"),

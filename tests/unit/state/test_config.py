@@ -102,6 +102,7 @@ def test_text_becomes_what_the_key_wants() -> None:
         ("tunnelPort: 1\n", "FILE:1: there is no setting tunnelPort", "did you mean network.tunnelPort?"),
         ("network:\n\n  tunnelPort: 70000\n", "FILE:3: network.tunnelPort: Expected `int` <= 65535", None),
         ("network:\n  tunnelPort: '1'\n", "FILE:2: network.tunnelPort: Expected `int`, got `str`", None),
+        ("lgo: {level: info}\n", "FILE:1: there is no setting lgo", "did you mean log.level?"),
         ("network: 5\n", "FILE:1: network must be a mapping of keys", None),
         ("network: {device: a, device: b}\n", "FILE:1: the key device stands here twice, first in line 1", None),
         ("log: {level: loud}\n", "log: level must be info or debug, not loud", None),

@@ -67,9 +67,14 @@ def run(which: Which = None, lab: Lab = None, node: Node = None, output: Output 
     """
     place, number = on_node(which, node)
     items, errors = every(lab, place, read)
+    found = [item for item in items if number is None or number in item["endpoints"]]
+    if which and not found and not errors:  # no rows would read as no policy
+        raise CiliumpyError(
+            f"the datapath has no policy of endpoint {which}", "`ciliumpy bpf endpoint list` shows them"
+        )
     show(
         "BPFPolicyList",
-        [item for item in items if number is None or number in item["endpoints"]],
+        found,
         COLUMNS,
         output,
         name=lambda r: f"{r['set']}/{r['direction']}/{r['port']}/{r['level']}",

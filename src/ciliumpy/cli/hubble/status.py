@@ -72,6 +72,7 @@ def text(items: list[dict[str, Any]], absent: list[str], targets: list[Target]) 
     said = whole(items, absent)
     kept, most = int(said["num_flows"]), int(said["max_flows"])
     via = f"unix://{targets[0].hubble_socket}" if len(targets) == 1 else f"{len(targets)} agents"
+    via = f"{len(items)} of {via}" if absent else via
     lines = [
         f"Healthcheck (via {via}): Ok",
         f"Current/Max Flows: {kept:,}/{most:,} ({100 * kept / most if most else 0:.2f}%)",

@@ -35,7 +35,7 @@ def run(
     last: Annotated[int | None, flag("--last", metavar="N", help="The newest N (default 20).")] = None,
     first: Annotated[int | None, flag("--first", metavar="N", help="The oldest N.")] = None,
     all_flows: Annotated[bool, flag("--all", help="Everything that is kept.")] = False,
-    since: Annotated[str, flag("--since", metavar="TIME", help="From then: 5m ago, or a time.")] = "",
+    since: Annotated[str, flag("--since", metavar="TIME", help="From then: 5m (back from now), or a date.")] = "",
     until: Annotated[str, flag("--until", metavar="TIME", help="Until then.")] = "",
     follow: Annotated[bool, flag("--follow", "-f", help="Go on with new ones.")] = False,
     input_file: Annotated[str, flag("--input-file", metavar="FILE", help="Read recorded flows; - is stdin.")] = "",

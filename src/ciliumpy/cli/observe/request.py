@@ -51,6 +51,8 @@ def build(
         request.since.FromNanoseconds(moment(flags["since"], "since", now_ns))
     if flags["until"]:
         request.until.FromNanoseconds(moment(flags["until"], "until", now_ns))
+    if flags["since"] and flags["until"] and request.since.ToNanoseconds() > request.until.ToNanoseconds():
+        raise refuse("--since is later than --until", "both count back from now: --since 10m --until 2m")
     if first is not None:
         request.first, request.number = True, first
     elif last is not None:

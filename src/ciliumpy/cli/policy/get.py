@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,9 +11,10 @@ import typer
 from ciliumpy.cli.options import Lab, Namespace, Node, Output
 from ciliumpy.cli.output import Item, description, finish, parse_format, show
 from ciliumpy.cli.policy.list import full_name
-from ciliumpy.cli.query import gather
+from ciliumpy.cli.query import gather, listing
 from ciliumpy.cli.selectors import selector_lines
 from ciliumpy.client import target
+from ciliumpy.kit.errors import CiliumpyError
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 
@@ -23,12 +25,24 @@ def run(name: Name, namespace: Namespace = None, lab: Lab = None, node: Node = N
     """Show a policy as the agents have understood it: each rule with its subject, peers and ports."""
     where, slash, own = name.rpartition("/")
     path = f"/v1/policies/{where if slash else namespace or '-'}/{own}"
-    items, errors = gather(target.select(lab, node), lambda client: client.get(path)["items"])
+    targets = target.select(lab, node)
+    try:
+        items, errors = gather(targets, lambda client: client.get(path)["items"])
+    except CiliumpyError as error:
+        if slash or namespace or not (near := elsewhere(targets, own)):
+            raise
+        raise CiliumpyError(error.message, f"did you mean {' or '.join(near)}?", error.exit_code) from None
     if parse_format(output).kind in ("text", "wide"):
         typer.echo("\n".join(text(same) for same in together(items)), nl=False)
         finish(errors)
     else:
         show("PolicyList", items, [], output, name=full_name, sort=full_name, errors=errors)
+
+
+def elsewhere(targets: Sequence[target.Target], name: str) -> list[str]:
+    """Return the policies of that name in any namespace, sorted."""
+    items, _ = listing(targets, "/v1/policies")
+    return sorted({full_name(item) for item in items if item["namespace"] and item["name"] == name})
 
 
 def together(items: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
