@@ -11,7 +11,7 @@ FORMATS = "text|wide|json|yaml|jsonpath=…|name"
 
 Lab = Annotated[
     str | None,
-    typer.Option("--lab", metavar="NAME", help="Ask this lab; else the host's agent, else the only lab."),
+    typer.Option("--lab", metavar="NAME", help="Ask this lab; else $CILIUMPY_LAB, the host's agent, the only lab."),
 ]
 Node = Annotated[str | None, typer.Option("--node", metavar="NODE", help="Ask this node's agent only.")]
 Output = Annotated[str, typer.Option("--output", "-o", metavar=FORMATS, help="How to print.")]

@@ -13,7 +13,7 @@ def run(lab: Lab = None, node: Node = None, output: Output = "text") -> None:
     """Print the version of this command, and of the agents that run."""
     items: list[dict[str, object]] = [{"component": "ciliumpy", "version": ciliumpy.__version__}]
     errors = Problems(1)
-    if lab or node or len(target.known()) == 1:
+    if lab or node or target.preferred() or len(target.known()) == 1:
         for each in target.select(lab, node):
             if each.running:
                 items.append({"component": f"agent {each.node}", "version": each.version})

@@ -2,7 +2,8 @@
 """Which agent is meant: the host's, or those of a lab.
 
 An agent writes `agent.json` into its run directory while its sockets listen; a lab's nodes stand in its `lab.json`, so
-a node is known even when its agent is down. `CILIUMPY_RUN_DIR` moves the whole tree (default /run/ciliumpy).
+a node is known even when its agent is down. `CILIUMPY_RUN_DIR` moves the whole tree (default /run/ciliumpy);
+`CILIUMPY_LAB` names the lab that is meant where a command names none.
 """
 
 from __future__ import annotations
@@ -47,27 +48,47 @@ def labs() -> list[str]:
     return sorted(path.parent.name for path in run_dir().glob("labs/*/lab.json"))
 
 
+def preferred() -> str | None:
+    """Return the lab that `CILIUMPY_LAB` names, for commands that name none; None if it is not set."""
+    return os.environ.get("CILIUMPY_LAB") or None
+
+
+def no_lab(name: str) -> CiliumpyError:
+    """Return the error of a lab that is not there, which says so if the environment named it."""
+    hint = "`ciliumpy lab up` starts one"
+    if name == preferred():
+        hint = f"CILIUMPY_LAB={name}: unset it, or start that lab with `ciliumpy lab up {name}`"
+    return CiliumpyError(f"there is no lab {name!r} (labs: {', '.join(labs()) or 'none'})", hint, 2)
+
+
+def several(names: list[str]) -> CiliumpyError:
+    """Return the error of a command that does not say which of these labs it means."""
+    return CiliumpyError(
+        f"there are several labs: {', '.join(names)}", "say which: --lab NAME, or export CILIUMPY_LAB=NAME", 2
+    )
+
+
 def select(lab: str | None = None, node: str | None = None, *, direct: bool = False) -> list[Target]:
     """Return the agents to ask, sorted by node; never an empty list.
 
-    With nothing said: the host's agent if there is one, else all nodes of the only lab. `direct` is for those who read
-    pinned maps: what a stopped agent has left on the host counts too. Raises CiliumpyError (exit code 2) when that is
-    ambiguous or names something unknown, (1) when nothing runs.
+    With nothing said: the lab of `CILIUMPY_LAB`, else the host's agent if there is one, else all nodes of the only
+    lab. `direct` is for those who read pinned maps: what a stopped agent has left on the host counts too. Raises
+    CiliumpyError (exit code 2) when that is ambiguous or names something unknown, (1) when nothing runs.
     """
     places = known()
     if direct and not places and (BPFFS_DIR / "maps").is_dir():
         places = [""]
+    lab = preferred() if lab is None else lab
     if lab is not None:
         if lab not in labs():
-            have = ", ".join(labs()) or "none"
-            raise CiliumpyError(f"there is no lab {lab!r} (labs: {have})", "`ciliumpy lab up` starts one", 2)
+            raise no_lab(lab)
         places = [lab]
     elif not places:
         raise CiliumpyError("no agent runs on this machine", "start a lab with `ciliumpy lab up`", 1)
     if node is not None:
         return [_pick(places, node)]
     if places[0] and len(places) > 1:
-        raise CiliumpyError(f"there are several labs: {', '.join(places)}", f"say which: --lab {places[0]}", 2)
+        raise several(places)
     found = targets(places[0])
     if not found:
         raise CiliumpyError(f"lab {places[0]!r} has no nodes", "`ciliumpy lab status` shows it", 1)

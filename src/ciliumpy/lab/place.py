@@ -115,11 +115,16 @@ def _is_still(path: Path, fd: int) -> bool:
 
 
 def only_lab(name: str | None) -> Place:
-    """Return the lab of that name, or the only one there is; CiliumpyError (2) if it is not there or not clear."""
+    """Return the lab of that name, that of `CILIUMPY_LAB`, or the only one there is.
+
+    CiliumpyError (2) if it is not there or not clear.
+    """
     labs = target.labs()
+    name = target.preferred() if name is None else name
+    if name is not None and name not in labs:
+        raise target.no_lab(name)
+    if not labs:
+        raise CiliumpyError("there is no lab", "`ciliumpy lab up` makes one")
     if name is None and len(labs) > 1:
-        raise CiliumpyError(f"there are several labs: {', '.join(labs)}", f"say which: --lab {labs[0]}", 2)
-    if not labs or (name is not None and name not in labs):
-        wanted = f"there is no lab {name!r}" if name is not None else "there is no lab"
-        raise CiliumpyError(wanted, "`ciliumpy lab up` makes one", 1 if name is None else 2)
+        raise target.several(labs)
     return Place.of(name or labs[0])

@@ -48,7 +48,7 @@ def test_a_node_that_is_down(running: Lab, capsys: pytest.CaptureFixture[str]) -
     assert main(["endpoint", "list", "-o", "name"]) == 1
     said = capsys.readouterr()
     assert said.out == "endpoint/n1:3\nendpoint/n1:4\n"
-    assert said.err.startswith("Error: node n2: the agent is not running\nhint: nobody listens on")
+    assert said.err.startswith("Error: node n2: the agent is not running\nhint: `ciliumpy lab start n2` starts it\n")
     assert main(["status", "--brief"]) == 1
     assert capsys.readouterr().out == "error in n2: the agent is not running\n"
     assert main(["endpoint", "list", "--node", "n2"]) == 1
@@ -196,7 +196,9 @@ def test_two_labs_are_asked_about(running: Lab, capsys: pytest.CaptureFixture[st
     other.mkdir()
     (other / "lab.json").write_text('{"nodes": []}')
     assert main(["status"]) == 2
-    assert capsys.readouterr().err == "Error: there are several labs: demo, other\nhint: say which: --lab demo\n"
+    assert capsys.readouterr().err == (
+        "Error: there are several labs: demo, other\nhint: say which: --lab NAME, or export CILIUMPY_LAB=NAME\n"
+    )
     assert main(["status", "--lab", "demo", "--brief"]) == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from ciliumpy.client import target
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.lab import place
 
 
 @pytest.fixture
@@ -70,6 +71,26 @@ def test_several_labs_must_be_named(run_dir: Path) -> None:
     assert [each.lab for each in target.select(lab="b")] == ["b"]
     assert refused(node="n1").message == "there are several nodes 'n1': in lab a, lab b"
     assert target.select(lab="a", node="n1")[0].lab == "a"
+
+
+def test_the_environment_names_a_lab(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_host(run_dir)
+    make_lab(run_dir, "a", ["n1"], [])
+    make_lab(run_dir, "b", ["n1"], [])
+    monkeypatch.setenv("CILIUMPY_LAB", "b")
+    assert [each.lab for each in target.select()] == ["b"]
+    assert [each.lab for each in target.select(node="n1")] == ["b"]
+    assert [each.lab for each in target.select(lab="a")] == ["a"]
+    assert place.only_lab(None).name == "b"
+    assert place.only_lab("a").name == "a"
+    monkeypatch.setenv("CILIUMPY_LAB", "c")
+    gone = "CILIUMPY_LAB=c: unset it, or start that lab with `ciliumpy lab up c`"
+    assert refused().hint == gone
+    with pytest.raises(CiliumpyError, match="there is no lab 'c'") as error:
+        place.only_lab(None)
+    assert (error.value.hint, error.value.exit_code) == (gone, 2)
+    monkeypatch.setenv("CILIUMPY_LAB", "")
+    assert [each.node for each in target.select()] == ["host1"]
 
 
 def test_a_node_is_found_behind_the_host_too(run_dir: Path) -> None:

@@ -10,7 +10,9 @@ import typer
 from ciliumpy.cli.lab.name import Same, agreed
 from ciliumpy.cli.lab.say import say
 
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="The lab; else the only one there is.")]
+Name = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="The lab; else that of $CILIUMPY_LAB, else the only one.")
+]
 
 
 def run(name: Name = None, lab: Same = None) -> None:
@@ -21,7 +23,7 @@ def run(name: Name = None, lab: Same = None) -> None:
     name = agreed(name, lab)
     if name is None:
         labs = target.labs()
-        name = place.only_lab(None).name if labs else place.DEFAULT_NAME
+        name = place.only_lab(None).name if labs else target.preferred() or place.DEFAULT_NAME
     if lifecycle.down(name, say):
         say(f"lab {name} is gone")
     else:

@@ -20,7 +20,8 @@ manual pages: `man ciliumpy`. Beside it: [settings](config.md), [drop reasons](d
 ## Which agent
 
 `--lab NAME` asks a lab, `--node NODE` one node; these two, and `-o`, may also stand before the command. With nothing
-said it is the host's agent if there is one, else the only lab of the machine; with several labs the command asks which.
+said it is the lab that the environment names (`export CILIUMPY_LAB=NAME`), else the host's agent if there is one, else
+the only lab of the machine; with several labs the command asks which.
 Lists ask all nodes of a lab at once. When several are asked, they show `NODE` first and `-o name` prints `NODE:ID`,
 whoever has rows; with `--node`, or in a lab of one node, neither. What belongs to the cluster and not to a node
 (`node list`, and `identity list` while the nodes agree) has no such column. Verbs on one object take `NODE:ID`. A node

@@ -10,6 +10,7 @@ from ciliumpy.cli.tree import Argument, Flag, Node, tree
 
 DATE = "2026-11-20"
 ENVIRONMENT = (
+    ("CILIUMPY_LAB", "The lab that is meant where no --lab says which."),
     ("CILIUMPY_RUN_DIR", "The folder in which agents announce themselves (/run/ciliumpy)."),
     ("NO_COLOR", "If set, nothing is coloured."),
 )
@@ -21,7 +22,8 @@ EXIT = (
 )
 WHICH = (
     "--lab NAME asks a lab, --node NODE one node; both, and -o, may also stand before the command. With nothing said "
-    "it is the host's agent if there is one, else the only lab of the machine. Lists ask all nodes of a lab."
+    "it is the lab of CILIUMPY_LAB, else the host's agent if there is one, else the only lab of the machine. Lists "
+    "ask all nodes of a lab."
 )
 
 

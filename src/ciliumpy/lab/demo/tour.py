@@ -174,7 +174,7 @@ def _command() -> list[str]:
 
 
 def _lab() -> Sequence[str]:
-    return () if target.known() == [NAME] else ("--lab", NAME)
+    return () if target.known() == [NAME] and target.preferred() in (None, NAME) else ("--lab", NAME)
 
 
 def _suggest() -> None:
