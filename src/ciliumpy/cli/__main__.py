@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ciliumpy.cli.terminal import hint_text, printable
 from ciliumpy.kit.errors import CiliumpyError
@@ -16,6 +17,7 @@ PIPE_CLOSED = 141  # and SIGPIPE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: this process's) and return the exit code."""
+    _open_closed_streams()
     args = list(sys.argv[1:] if arguments is None else arguments)
     if args[:1] == ["__complete"]:  # at every TAB: before anything else is loaded
         from ciliumpy.cli.names import complete
@@ -36,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return report(f"{where}{error.strerror or error}", None, 1)
     return code
+
+
+def _open_closed_streams() -> None:
+    """What was closed by who started us (`>&-`) is written to nowhere, as by other commands."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for the life of the process
 
 
 def _give_up_output() -> None:

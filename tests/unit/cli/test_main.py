@@ -214,3 +214,16 @@ def test_output_that_cannot_be_written_is_an_error_in_one_line(arguments: list[s
             timeout=30,
         )
     assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+
+
+@pytest.mark.parametrize(("arguments", "closed", "code"), [("version", 1, 0), ("nosuch", 2, 2), ("version", 2, 0)])
+def test_a_stream_that_was_closed_changes_nothing_else(arguments: str, closed: int, code: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -P -m ciliumpy.cli {arguments} {closed}>&-"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout if closed == 1 else done.stderr) == (code, "")
+    assert "Traceback" not in done.stderr
