@@ -23,6 +23,7 @@ class Progress:
         self._lock = threading.Lock()
         self._column = 0
         self._held: list[str] = []  # of the test that runs
+        self._ended = False
 
     def say(self, line: str) -> None:
         with self._lock:
@@ -53,6 +54,8 @@ class Progress:
 
     def action(self, title: str, failure: Failure | None) -> None:
         with self._lock:
+            if self._ended:
+                return
             self._held.append(f"  [.] Action [{title}]")
             if failure is not None:
                 self._held += [f"  ❌ {fault}" for fault in failure.faults]
@@ -78,7 +81,9 @@ class Progress:
             self._flush()
 
     def end(self) -> None:
+        """End the line of dots. Actions that still run are cut off: what comes of them says nothing."""
         with self._lock:
+            self._ended = True
             if self._column:
                 self._line("")
 
