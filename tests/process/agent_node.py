@@ -283,7 +283,7 @@ class AgentNode:
             }
         ).encode()
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(20)
+            client.settimeout(60)  # an ADD that does not get ready takes 10 s on an idle machine
             client.connect(str(self.run / "cni.sock"))
             socket.send_fds(client, [line + b"\n"], [] if netns_fd is None else [netns_fd])
             answer = b""
