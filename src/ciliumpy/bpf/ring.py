@@ -118,8 +118,10 @@ class Ring:
         words = [cpu + 1 << 32 | seq for cpu, seq in upcoming.items()][: _SLOT_WORDS - 1]
         slot[0] = _INVALID
         slot[1 : 1 + len(words)] = words
+        slot[1 + len(words) :] = 0
         slot[0] = position
         self._page[0] = position
+        self._slots[self._active ^ 1][0] = _INVALID  # else, if nothing was read, both would say that they are in force
 
 
 class RingGroup:

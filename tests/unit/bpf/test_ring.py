@@ -277,6 +277,30 @@ def test_a_reader_that_is_killed_leaves_a_place_to_resume_at(sample, pins, tmp_p
         assert 0 <= attempted(loaded) - len(seen) - failed(loaded) <= 2 * HOLDS
 
 
+def test_what_is_written_last_is_what_the_next_reader_has(group):
+    """Also where nothing was read since, and where there is less to say than before."""
+    ring = group.rings[0]
+    for upcoming in ({0: 5, 1: 9}, {0: 6, 1: 9}, {0: 7, 1: 9}, {0: 8}, {}, {1: 3}):
+        ring.release(ring.position, upcoming)
+        assert ring.load() == upcoming
+
+
+@pytest.mark.parametrize("reads", [1, 2])
+def test_what_was_counted_behind_the_last_record_is_not_counted_again(loaded, produce, reads):
+    rings, event, states = loaded.maps["s_rings_v1"], loaded.btf.dtype("event"), loaded.maps["s_state_v1"]
+    with RingGroup(rings, event, states=states) as reader:
+        for number in range(reads):
+            produce(HOLDS + 9 if number == reads - 1 else 1)
+            reader.consume()
+        for _ in range(2):
+            reader.consume()
+        assert reader.lost == failed(loaded) > 0
+    with RingGroup(rings, event, states=states) as reader:
+        for _ in range(3):
+            reader.consume()
+        assert reader.lost == 0
+
+
 def test_it_is_only_for_x86(loaded, monkeypatch):
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "h", "6", "v", "aarch64")))
     with pytest.raises(CiliumpyError, match="not supported on aarch64"):
