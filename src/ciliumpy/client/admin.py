@@ -194,4 +194,9 @@ def _broken() -> CiliumpyError:
 
 
 def _start_hint(target: Target) -> str:
-    return f"`ciliumpy lab start {target.node}` starts it" if target.lab else "start it, or look into its log"
+    from ciliumpy.client.target import labs, preferred
+
+    if not target.lab:
+        return "start it, or look into its log"
+    lab = f" --lab {target.lab}" if len(labs()) > 1 and preferred() != target.lab else ""
+    return f"`ciliumpy lab start {target.node}{lab}` starts it"

@@ -200,6 +200,9 @@ def test_two_labs_are_asked_about(running: Lab, capsys: pytest.CaptureFixture[st
         "Error: there are several labs: demo, other\nhint: say which: --lab NAME, or export CILIUMPY_LAB=NAME\n"
     )
     assert main(["status", "--lab", "demo", "--brief"]) == 0
+    running.stop("n2")
+    assert main(["status", "--lab", "demo"]) == 1
+    assert capsys.readouterr().err.endswith("hint: `ciliumpy lab start n2 --lab demo` starts it\n")
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["completion", "bash"], ["connectivity", "test", "--list"]])
