@@ -32,7 +32,9 @@ COMMAND = NegatingCommand
 
 def run(
     ctx: typer.Context,
-    last: Annotated[int | None, flag("--last", metavar="N", help="The newest N (default 20).")] = None,
+    last: Annotated[
+        int | None, flag("--last", metavar="N", help="The newest N (default 20); with -f of each node.")
+    ] = None,
     first: Annotated[int | None, flag("--first", metavar="N", help="The oldest N.")] = None,
     all_flows: Annotated[bool, flag("--all", help="Everything that is kept.")] = False,
     since: Annotated[str, flag("--since", metavar="TIME", help="From then: 5m (back from now), or a date.")] = "",
