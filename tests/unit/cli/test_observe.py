@@ -136,6 +136,20 @@ def test_flags_that_mean_nothing(flags, words):
     assert refusal.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("flag", "said", "hint"),
+    [
+        ("drop_reason_desc", "Policy denied", "did you mean POLICY_DENIED or POLICY_DENY?"),
+        ("drop_reason_desc", "X", "docs/reference/drop-reasons.md lists them"),
+        ("traffic_direction", "out", "one of INGRESS, EGRESS"),
+    ],
+)
+def test_an_unknown_name_brings_those_that_are_near_or_few(flag, said, hint):
+    with pytest.raises(CiliumpyError) as refusal:
+        filters.build({flag: [said]})
+    assert refusal.value.hint == hint
+
+
 def asked(whole=False, **flags):
     defaults = {
         **dict.fromkeys(("last", "first")),

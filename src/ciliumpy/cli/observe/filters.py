@@ -16,6 +16,7 @@ from ciliumpy.model.trace_points import TRACE_POINTS
 if TYPE_CHECKING:
     from ciliumpy.proto.flow_pb2 import FlowFilter
 
+FEW = 12  # names that an error may list
 # Flags that have a from- and a to- variant: the field's name behind source_ and destination_.
 SIDED = {
     "pod": "pod",
@@ -210,14 +211,23 @@ def _event_type(text: str) -> Any:
     )
 
 
+def _which(text: str, known: list[str], what: str) -> str:
+    """Return the hint for a name that is none: all there are if they are few, else those that are near."""
+    if len(known) <= FEW:
+        return f"one of {', '.join(known)}"
+    import difflib
+
+    near = difflib.get_close_matches(text.upper(), known)
+    return f"did you mean {' or '.join(near)}?" if near else f"docs/reference/{what.replace(' ', '-')}s.md lists them"
+
+
 def _enum(name: str, what: str, first: int = 1) -> Any:
     def parse(text: str) -> int:
         from ciliumpy.proto import flow_pb2
 
         values = dict(getattr(flow_pb2, name).items())
         if text.upper() not in values:
-            known = ", ".join(key for key, number in values.items() if number >= first)
-            raise refuse(f'unknown {what} "{text}"', f"one of {known}")
+            raise refuse(f'unknown {what} "{text}"', _which(text, [k for k, n in values.items() if n >= first], what))
         return int(values[text.upper()])
 
     return parse
