@@ -245,6 +245,8 @@ class LazyGroup(typer.core.TyperGroup):
         if not name.startswith("-") and name not in self.entries and ALIASES.get(name) not in self.entries:
             near = get_close_matches(name, self.entries)
             meant = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+            if not near and "get" in self.entries and not name.isalpha():  # as `ciliumpy ip 10.244.1.7`
+                meant = f"; did you mean 'get {name}'?"
             ctx.fail(f"there is no command {name!r} in `{ctx.command_path}`{meant}")
         return super().resolve_command(ctx, args)
 

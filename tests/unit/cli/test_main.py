@@ -230,3 +230,19 @@ def test_a_stream_that_was_closed_changes_nothing_else(arguments: str, closed: i
     )
     assert (done.returncode, done.stdout if closed == 1 else done.stderr) == (code, "")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ("config log.level", "; did you mean 'get log.level'?"),
+        ("ip 10.244.1.3", "; did you mean 'get 10.244.1.3'?"),
+        ("ip lst", "; did you mean 'list'?"),
+        ("policy trace", ""),
+        ("statedb 7", ""),
+    ],
+)
+def test_an_object_without_a_verb(line: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    group, name = line.split()
+    assert main([group, name]) == 2
+    assert capsys.readouterr().err.startswith(f"Error: there is no command {name!r} in `ciliumpy {group}`{meant}\n")
