@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ciliumpy.endpoints import controller as module
-from ciliumpy.endpoints.attachment import Request
+from ciliumpy.endpoints.attachment import DiffersError, Previous, Request, Seen, UnknownContainerError
 from ciliumpy.endpoints.controller import Endpoints
 from ciliumpy.endpoints.records import Records
 from ciliumpy.endpoints.state import shown_state
@@ -56,6 +56,9 @@ class Plug:
 
     def devices(self) -> dict[str, int]:
         return dict(self.links)
+
+    def inspect(self, endpoint: Endpoint, netns_fd: int) -> Seen:
+        return Seen(None, None, (), ())
 
     def is_intact(self, endpoint: Endpoint) -> bool:
         return self.links.get(endpoint.host_interface) == endpoint.ifindex
@@ -337,3 +340,19 @@ async def test_what_comes_while_others_are_collected_stays(node: Node) -> None:
         await add("again")
         await collecting
     assert sorted(row.container_id for row in node.db.table(ENDPOINTS).all()) == ["again", "new"]
+
+
+async def test_check_says_that_an_endpoint_is_not_ready(node: Node, monkeypatch) -> None:
+    """Devices and addresses are as they shall be; its policy is not in the datapath."""
+    node.pod(labels={"app": "api"})
+    row = await node.endpoints.add(REQUEST, 0)
+    monkeypatch.setattr(module, "differences", lambda *_: ())
+    nothing = Previous((), (), ())
+    await node.endpoints.check("c1", "eth0", 0, nothing)
+    table = node.db.table(KERNEL_ENDPOINTS)
+    table.set_status(row.id, table.revision_of(row.id), "error", "the map is full")
+    with pytest.raises(DiffersError) as found:
+        await node.endpoints.check("c1", "eth0", 0, nothing)
+    assert found.value.hint == "endpoint 1 is not-ready: the map is full"
+    with pytest.raises(UnknownContainerError):
+        await node.endpoints.check("c1", "eth1", 0, nothing)
