@@ -79,6 +79,15 @@ def test_nodes_and_namespaces(tmp_path: Path, hubble) -> None:
         assert hubble("list", "namespaces", "--node", "n1", "-o", "name")[1] == "hubblenamespace/shop\n"
         items = json.loads(hubble("list", "namespaces", "-o", "json")[1])["items"]
         assert items == [{"cluster": "default", "namespace": name} for name in ("guest", "shop")]
+        two.close()
+        two.close = lambda: None
+        code, out, err = hubble("list", "nodes")
+        assert (code, err) == (1, "Error: node n2: the agent is not running\n")
+        assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+            ["default/n1", "Connected"],
+            ["default/n2", "Unavailable"],
+        ]
+        assert out.splitlines()[2].split()[2:] == ["N/A"] * 3
 
 
 def test_observe_is_there_too(tmp_path: Path, hubble) -> None:

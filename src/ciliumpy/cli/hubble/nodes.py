@@ -13,13 +13,16 @@ from ciliumpy.client import target
 from ciliumpy.client.target import Target
 from ciliumpy.kit.units import format_duration
 
+ABSENT = "N/A"  # of a server that does not answer
 COLUMNS = [
     Column("NAME", lambda n: n["name"]),
     Column("STATUS", lambda n: n["status"]),
-    Column("AGE", lambda n: format_duration(n["uptimeNs"] / 1e9)),
-    Column("FLOWS/S", lambda n: f"{n['seenFlows'] / max(1e-9, n['uptimeNs'] / 1e9):.2f}", right=True),
-    Column("CURRENT/MAX-FLOWS", lambda n: f"{n['flows']}/{n['maxFlows']}", right=True),
-    Column("VERSION", lambda n: n["version"], wide=True),
+    Column("AGE", lambda n: format_duration(n["uptimeNs"] / 1e9) if n["uptimeNs"] else ABSENT),
+    Column(
+        "FLOWS/S", lambda n: f"{n['seenFlows'] / (n['uptimeNs'] / 1e9):.2f}" if n["uptimeNs"] else ABSENT, right=True
+    ),
+    Column("CURRENT/MAX-FLOWS", lambda n: f"{n['flows']}/{n['maxFlows']}" if n["uptimeNs"] else ABSENT, right=True),
+    Column("VERSION", lambda n: n["version"] or ABSENT, wide=True),
     Column("ADDRESS", lambda n: n["address"], wide=True),
     Column("TLS", lambda n: "Enabled" if n["tls"] else "Disabled", wide=True),
 ]
@@ -28,9 +31,13 @@ COLUMNS = [
 def run(lab: Lab = None, node: Node = None, output: Output = "text") -> None:
     """List Hubble's servers, one a node: since when they run, how many flows they keep and see.
 
-    FLOWS/S is the mean since the server's start.
+    FLOWS/S is the mean since the server's start. A server that does not answer is `Unavailable`.
     """
-    items, errors = query.each(target.select(lab, node), ask)
+    targets = target.select(lab, node)
+    items, errors = query.each(targets, ask)
+    cluster = items[0]["name"].rpartition("/")[0] if items else ""  # they all are of one
+    absent = {problem.node for problem in errors}
+    items += [unavailable(each, cluster) for each in targets if each.node in absent]
     for item in items:
         del item["node"]  # its name says it
     show(
@@ -55,3 +62,19 @@ def ask(of: Target) -> list[dict[str, Any]]:
         }
         for each in asked.nodes(of)
     ]
+
+
+def unavailable(of: Target, cluster: str) -> dict[str, Any]:
+    """Return the row of a server that does not answer; `ask` says what stands in one."""
+    return {
+        "node": of.node,
+        "name": f"{cluster}/{of.node}" if cluster else of.node,
+        "status": "Unavailable",
+        "uptimeNs": 0,
+        "flows": 0,
+        "maxFlows": 0,
+        "seenFlows": 0,
+        "version": "",
+        "address": f"unix://{of.hubble_socket}",
+        "tls": False,
+    }
