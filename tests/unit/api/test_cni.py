@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ciliumpy.api import cni as module
 from ciliumpy.api.cni import QUEUE, CniServer
 from ciliumpy.endpoints.plug import Gateway
 from ciliumpy.kit.errors import CiliumpyError
@@ -117,3 +118,15 @@ async def test_json_too_deep_is_no_defect(endpoints: Endpoints, tmp_path: Path) 
     writer.close()
     await writer.wait_closed()
     assert endpoints.removed == []
+
+
+async def test_who_says_nothing_or_half_is_hung_up_on(endpoints: Endpoints, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "REQUEST_TIMEOUT_S", 0.05)
+    async with asyncio.timeout(5):
+        for said in (b"", b'{"command": "STATUS"'):
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "cni.sock"))
+            writer.write(said)
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+    assert await ask(tmp_path / "cni.sock", "now") == {"result": {}}
