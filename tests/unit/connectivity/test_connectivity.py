@@ -26,9 +26,10 @@ from ciliumpy.connectivity.plan import (
 )
 from ciliumpy.connectivity.progress import Progress
 from ciliumpy.connectivity.result import Failure, Outcome, Result
-from ciliumpy.connectivity.seen import Conversation, Seen
+from ciliumpy.connectivity.seen import Conversation, Seen, Telescope
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.cnp import decode_policy
+from ciliumpy.proto.observer_pb2 import GetFlowsResponse
 
 
 def party(key: str, node: str, number: int, kind: str = "pod") -> Party:
@@ -129,7 +130,8 @@ def test_a_denied_action_needs_silence_and_the_right_drop() -> None:
     refused = {**LOST, "how": "refused"}
     assert "instead of silence" in judge.faults(action, refused, [flow(reason=133)])[0]
     assert "no drop was reported by node n1" in judge.faults(action, LOST, [])[0]
-    for wrong in (flow(reason=181), flow(reason=133, at="egress"), flow(reason=133, node="n2")):
+    answer = flow(reason=133, of=THERE.back)  # dropped too late: the question has arrived
+    for wrong in (flow(reason=181), flow(reason=133, at="egress"), flow(reason=133, node="n2"), answer):
         assert "dropped for another reason" in judge.faults(action, LOST, [wrong])[0]
 
 
@@ -144,6 +146,22 @@ def test_pings_of_both_directions_are_told_apart() -> None:
     assert there.back == Conversation("10.0.0.3", "10.0.0.1", "icmp", 0, 0)
     asked_by_the_other = Conversation("10.0.0.3", "10.0.0.1", "icmp", 0, 8)
     assert asked_by_the_other not in (there, there.back)
+
+
+def test_what_came_before_says_nothing_of_an_action() -> None:
+    """Pings have no number in flows: the drop of one is not that of the next."""
+    telescope = Telescope([], ["ns"], 0)
+    dropped = GetFlowsResponse()
+    dropped.flow.verdict = 2
+    dropped.flow.IP.source, dropped.flow.IP.destination = "10.0.0.1", "10.0.0.3"
+    dropped.flow.l4.ICMPv4.type = 8
+    there = Conversation("10.0.0.1", "10.0.0.3", "icmp", 0, 8)
+    telescope._take("n1", dropped)
+    mark = telescope.arrived
+    assert telescope.wait(there, mark, bool, 0.0) == []
+    telescope._take("n1", dropped)
+    assert [flow.order for flow in telescope.wait(there, mark, bool, 0.0)] == [1]
+    assert [flow.order for flow in telescope.of(there.back)] == [0, 1]
 
 
 def test_rows_are_picked_whole_and_by_whole_addresses() -> None:
