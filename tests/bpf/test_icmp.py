@@ -215,6 +215,18 @@ def test_an_error_about_a_fragment_names_its_flow(node: Node, version: int) -> N
         assert node.pod(two, error).passed == passes
 
 
+def test_16_no_error_is_about_an_error_nor_about_what_has_no_ports(node: Node, version: int) -> None:
+    """Whatever policy says: nobody complains of a complaint, and a later fragment's data are not ports."""
+    one, two, _ = node.pods
+    asked = udp(one.ip[version], two.ip[version], 4000, 53, bytes(600))
+    assert node.pod(one, asked).passed
+    inner = unreachable(one.ip[version], two.ip[version], udp(two.ip[version], one.ip[version], 53, 4000))
+    kind = (3, 3) if version == 4 else (1, 4)
+    for about in (inner, packets.fragment(asked, 512)):
+        result = node.pod(two, packets.icmp(two.ip[version], one.ip[version], *kind, data=about))
+        assert (result.verdict, result.reason) == (SHOT, FORGED)
+
+
 def test_7_an_error_is_judged_by_the_flow_as_it_is_now(node: Node, version: int) -> None:
     one, two, _ = node.pods
     node.policy(one, INGRESS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bpf.node import CONNTRACK, FAR, FAR_IDENTITY, INGRESS, Node, Pod
+from tests.bpf.node import CONNTRACK, FAR, FAR_IDENTITY, FLOW, INGRESS, Node, Pod
 from tests.bpf.packets import ACK, FIN, RST, SYN, echo, tcp, udp
 from tests.bpf.test_races import REVOKE
 
@@ -126,6 +126,18 @@ def test_10_what_was_deleted_does_not_come_back_by_moving(make_node: Callable[..
 
     assert node.netdev(udp(peer, one.ip[version], 2, 1)).passed
     assert places(node, version) == (0, 0)
+
+
+def test_10_what_is_a_new_flow_now_is_an_unanswered_one(node: Node, version: int) -> None:
+    """Its question is denied, so that the answer stands for itself: nobody has answered that yet."""
+    one, two, _ = node.pods
+    assert node.pod(one, udp(one.ip[version], two.ip[version], 1, 2)).passed
+    assert node.pod(two, udp(two.ip[version], one.ip[version], 2, 1)).passed
+    assert places(node, version) == (1, 0)
+    node.policy(two, INGRESS)
+
+    assert node.pod(two, udp(two.ip[version], one.ip[version], 2, 1)).types == [FLOW]
+    assert places(node, version) == (0, 1)
 
 
 def test_10_where_a_row_is_in_both_the_main_one_counts_and_both_go(node: Node, version: int) -> None:

@@ -55,14 +55,14 @@ static __always_inline bool parse_inner(struct __sk_buff *skb, const struct pack
 		inner->protocol = ip.protocol;
 		offset += ip.ihl * 4;
 	} else {
-		struct ipv6hdr ip;
+		__u8 head[8]; /* the addresses go where they belong at once: the stack is small */
 
-		if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) || ip.version != 6)
+		if (bpf_skb_load_bytes(skb, offset, head, sizeof(head)) || head[0] >> 4 != 6 ||
+		    bpf_skb_load_bytes(skb, offset + 8, &inner->saddr, sizeof(inner->saddr)) ||
+		    bpf_skb_load_bytes(skb, offset + 24, &inner->daddr, sizeof(inner->daddr)))
 			return false;
-		addr_from_ipv6(&inner->saddr, &ip.saddr);
-		addr_from_ipv6(&inner->daddr, &ip.daddr);
-		inner->protocol = ip.nexthdr;
-		offset += sizeof(ip);
+		inner->protocol = head[6];
+		offset += sizeof(struct ipv6hdr);
 		if (!skip_inner_extensions(skb, inner, &offset))
 			return false;
 	}
@@ -97,13 +97,11 @@ static __always_inline bool comes_from_its_way(const struct packet *p, const str
 	return false; /* nothing went that way yet */
 }
 
-static __always_inline enum relation relation_of(struct __sk_buff *skb, struct packet *p, const int family,
-						 struct scratch *s, __u32 now)
+/* Whose flow it is about; the row is left in s->old. May it still be? That is asked apart: a function takes much stack. */
+static __always_inline enum relation relation_of(struct __sk_buff *skb, struct scratch *s, const int family)
 {
-	struct packet *inner = &s->inner;
+	struct packet *p = &s->packet, *inner = &s->inner;
 	struct ct_row *row;
-	struct ends ends;
-	__u32 way;
 
 	__builtin_memset(inner, 0, sizeof(*inner));
 	if (!parse_inner(skb, p, inner, family) || inner->kind == KIND_ERROR)
@@ -115,13 +113,20 @@ static __always_inline enum relation relation_of(struct __sk_buff *skb, struct p
 	if (!KIND_HAS_ROW(inner->kind))
 		return UNRELATED;
 	row = ct_lookup(inner, family);
-	if (!row || !ct_read(&s->old, row, ct_hash(&inner->key, family)) || ct_expired(s->old.expires, now) ||
+	if (!row || !ct_read(&s->old, row, ct_hash(&inner->key, family)) || ct_expired(s->old.expires, ct_now()) ||
 	    ct_orphaned(&s->old))
 		return UNRELATED;
-	way = inner->direction != s->old.origin;
-	if (!comes_from_its_way(p, way ? &s->old.half[1] : &s->old.half[0]))
+	if (!comes_from_its_way(p, inner->direction != s->old.origin ? &s->old.half[1] : &s->old.half[0]))
 		return FORGED;
-	ends = (struct ends){
+	return RELATED;
+}
+
+/* Of one that is related. */
+static __always_inline bool its_flow_may_be(struct packet *p, const struct scratch *s, const int family)
+{
+	const struct packet *inner = &s->inner;
+	bool way = inner->direction != s->old.origin;
+	struct ends ends = {
 		.src_slot = s->old.half[0].source_slot,
 		.dst_slot = s->old.half[0].target_slot,
 		.src_identity = s->old.src_identity,
@@ -130,5 +135,21 @@ static __always_inline enum relation relation_of(struct __sk_buff *skb, struct p
 		.protocol = inner->protocol,
 		.from_host = s->old.half[0].source == HOOK_HOST && s->old.src_identity == IDENTITY_HOST,
 	};
-	return judge(p, &ends, &p->egress, &p->ingress) ? UNRELATED : RELATED;
+
+	return !judge(p, &ends, &p->egress, &p->ingress);
+}
+
+/* Functions of their own: the verifier walks them once, not once for every way that leads here. */
+__attribute__((noinline)) int relation4(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_at_hand();
+
+	return s ? relation_of(skb, s, IPV4) : FORGED;
+}
+
+__attribute__((noinline)) int relation6(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_at_hand();
+
+	return s ? relation_of(skb, s, IPV6) : FORGED;
 }

@@ -258,8 +258,7 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 	struct packet *p = &s->packet;
 	__u32 now = ct_now();
 	__u64 global = global_epoch();
-	enum relation relation = UNRELATED;
-	int reason;
+	int relation = UNRELATED, reason;
 
 	/* The tables have IPv4 addresses in this form; in an IPv6 header they are nobody's. */
 	if (family == IPV6 && (addr_is_ipv4(&p->saddr) || addr_is_ipv4(&p->daddr)))
@@ -281,7 +280,9 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 	if (!global) /* nobody has said yet that the tables are whole */
 		s->half.epoch = 0;
 	if (!reason && p->kind == KIND_ERROR)
-		relation = relation_of(skb, p, family, s, now);
+		relation = family == IPV4 ? relation4(skb) : relation6(skb);
+	if (relation == RELATED && !its_flow_may_be(p, s, family))
+		relation = UNRELATED;
 	if (relation == FORGED)
 		reason = REFUSE(p, FILE_SLOW, DROP_INVALID);
 	if (!reason && relation == UNRELATED) {
