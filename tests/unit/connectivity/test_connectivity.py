@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -26,6 +28,7 @@ from ciliumpy.connectivity.plan import (
 )
 from ciliumpy.connectivity.progress import Progress
 from ciliumpy.connectivity.result import Failure, Outcome, Result
+from ciliumpy.connectivity.run import _Test
 from ciliumpy.connectivity.seen import Conversation, Seen, Telescope
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.cnp import decode_policy
@@ -162,6 +165,19 @@ def test_what_came_before_says_nothing_of_an_action() -> None:
     telescope._take("n1", dropped)
     assert [flow.order for flow in telescope.wait(there, mark, bool, 0.0)] == [1]
     assert [flow.order for flow in telescope.of(there.back)] == [0, 1]
+
+
+def test_a_drop_that_nobody_expects_is_a_failure() -> None:
+    stage = SimpleNamespace(telescope=SimpleNamespace(drops=lambda: [flow(reason=133)]), expected_drops={THERE})
+    runner: Any = SimpleNamespace(stage=stage, progress=Progress(io.StringIO()))
+    chosen: Any = None
+    played = _Test(runner, chosen)
+    played._quiet("last/all-flows")
+    assert played.failures == []
+    stage.expected_drops.clear()
+    played._quiet("last/all-flows")
+    (failure,) = played.failures
+    assert failure.faults == (f"POLICY_DENIED on node n1: {THERE}",)
 
 
 def test_rows_are_picked_whole_and_by_whole_addresses() -> None:
