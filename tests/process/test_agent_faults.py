@@ -47,7 +47,7 @@ def test_a_full_policy_map_is_refused_and_never_open(make_node) -> None:
         node.apply("wide-d", wide("wide-d", "d", range(1, 40)))
         node.delete("wide")
         devices = node.devices()
-        with pytest.raises(AssertionError, match="not ready after 10 s: map cp_class_v1 is full"):
+        with pytest.raises(AssertionError, match="not ready after 20 s: map cp_class_v1 is full"):
             node.add("d")
         assert node.devices() == devices
         assert a.can_connect(b.addresses[0], 8080)
