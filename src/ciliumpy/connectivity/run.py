@@ -269,8 +269,10 @@ class _Test:
         self._actions += 1
         title = f"{where}/drops-0: {len(drops)} drops that no action expects"
         failure = None
-        if drops:
-            faults = tuple(f"{d.reason_name} on node {d.node}: {d.conversation}" for d in drops[:10])
+        faults = tuple(f"{d.reason_name} on node {d.node}: {d.conversation}" for d in drops[:10])
+        if stage.telescope.lost:
+            faults += (f"{stage.telescope.lost} events were lost: there may be drops among them",)
+        if faults:
             failure = Failure(title.partition(": ")[0], title, faults, (evidence.flows(drops),))
             self.failures.append(failure)
         self.runner.progress.action(title, failure)

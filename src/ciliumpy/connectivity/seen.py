@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from ciliumpy.flows.columns import POLICY_VERDICT
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.drop_reasons import DROP_REASONS
 
@@ -165,7 +166,7 @@ class Telescope:
                 node=node,
                 conversation=conversation_of(flow),
                 forwarded=flow.verdict == FORWARDED,
-                dropped=flow.verdict == DROPPED,
+                dropped=flow.verdict == DROPPED and flow.event_type.type != POLICY_VERDICT,  # which comes beside it
                 reason=flow.drop_reason_desc,
                 at={_INGRESS: "ingress", _EGRESS: "egress"}.get(flow.traffic_direction, ""),
                 reply=flow.is_reply.value,

@@ -30,6 +30,7 @@ from ciliumpy.connectivity.progress import Progress
 from ciliumpy.connectivity.result import Failure, Outcome, Result
 from ciliumpy.connectivity.run import _Test
 from ciliumpy.connectivity.seen import Conversation, Seen, Telescope
+from ciliumpy.flows.columns import POLICY_VERDICT
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.cnp import decode_policy
 from ciliumpy.proto.observer_pb2 import GetFlowsResponse
@@ -165,19 +166,26 @@ def test_what_came_before_says_nothing_of_an_action() -> None:
     telescope._take("n1", dropped)
     assert [flow.order for flow in telescope.wait(there, mark, bool, 0.0)] == [1]
     assert [flow.order for flow in telescope.of(there.back)] == [0, 1]
+    dropped.flow.event_type.type = POLICY_VERDICT
+    telescope._take("n1", dropped)
+    assert len(telescope.drops()) == 2, "the verdict that comes beside a drop is not another one"
 
 
 def test_a_drop_that_nobody_expects_is_a_failure() -> None:
-    stage = SimpleNamespace(telescope=SimpleNamespace(drops=lambda: [flow(reason=133)]), expected_drops={THERE})
+    telescope = SimpleNamespace(drops=lambda: [flow(reason=133)], lost=0)
+    stage = SimpleNamespace(telescope=telescope, expected_drops={THERE})
     runner: Any = SimpleNamespace(stage=stage, progress=Progress(io.StringIO()))
     chosen: Any = None
     played = _Test(runner, chosen)
     played._quiet("last/all-flows")
     assert played.failures == []
+    telescope.lost = 7
+    played._quiet("last/all-flows")
+    assert played.failures.pop().faults == ("7 events were lost: there may be drops among them",)
+    telescope.lost = 0
     stage.expected_drops.clear()
     played._quiet("last/all-flows")
-    (failure,) = played.failures
-    assert failure.faults == (f"POLICY_DENIED on node n1: {THERE}",)
+    assert played.failures.pop().faults == (f"POLICY_DENIED on node n1: {THERE}",)
 
 
 def test_rows_are_picked_whole_and_by_whole_addresses() -> None:
