@@ -9,7 +9,7 @@ from typing import Any
 from ciliumpy.cli.bpf.decode import address, flags
 from ciliumpy.cli.bpf.every import every, maps_of
 from ciliumpy.cli.options import Lab, Node, Output
-from ciliumpy.cli.output import Column, Item, show
+from ciliumpy.cli.output import Column, Item, Problems, show
 from ciliumpy.client.target import Target
 
 FLAGS = {1: "hastunnel", 2: "host", 4: "node"}  # enum ipcache_flags of layout.h
@@ -27,6 +27,10 @@ COLUMNS = [Column("IP PREFIX/ADDRESS", lambda e: e["prefix"]), Column("IDENTITY"
 def run(lab: Lab = None, node: Node = None, output: Output = "text") -> None:
     """List which identity each address has, and the node it is behind. Reads the kernel, not the agent."""
     items, errors = every(lab, node, read)
+    show_entries(items, errors, output)
+
+
+def show_entries(items: list[dict[str, Any]], errors: Problems, output: str) -> None:
     show(
         "IPCacheList",
         items,

@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from ciliumpy.cli.bpf.every import every
-from ciliumpy.cli.bpf.ipcache_list import COLUMNS, order, read
+from ciliumpy.cli.bpf.ipcache_list import read, show_entries
 from ciliumpy.cli.ip.list import identity_number
 from ciliumpy.cli.options import Lab, Node, Output
-from ciliumpy.cli.output import show
 
 Which = Annotated[str, typer.Argument(metavar="IDENTITY", help="A number, or a reserved name such as world.")]
 
@@ -20,13 +19,4 @@ def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text
     """List the addresses that have an identity. Reads the kernel, not the agent."""
     number = identity_number(which)
     items, errors = every(lab, node, lambda target: [row for row in read(target) if row["identity"] == number])
-    show(
-        "IPCacheList",
-        items,
-        COLUMNS,
-        output,
-        name=lambda e: str(e["prefix"]),
-        sort=lambda e: order(e["prefix"]),
-        errors=errors,
-        empty="No entries found.",
-    )
+    show_entries(items, errors, output)
