@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ciliumpy.endpoints.state import shown_state
 from ciliumpy.model.labels import parse
+from ciliumpy.model.rule import NamedPort
 from ciliumpy.model.verdicts import Direction, Verdict
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
@@ -15,6 +16,7 @@ from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
 from ciliumpy.tables.source import POLICIES
 
 if TYPE_CHECKING:
+    from ciliumpy.model.ports import PortRange
     from ciliumpy.model.rule import Rule
     from ciliumpy.state.database import Database
     from ciliumpy.tables.identities import Identity
@@ -113,11 +115,15 @@ def rule(row: Rule) -> Object:
         "verdict": Verdict(row.verdict).name.lower(),
         "subject": str(row.subject),
         "peers": None if row.peers is None else [str(peer) for peer in row.peers],
-        "ports": None
-        if row.ports is None
-        else [{"protocol": each.protocol, "first": each.first, "last": each.last} for each in row.ports],
+        "ports": None if row.ports is None else [_ports(each) for each in row.ports],
         "defaultDeny": row.default_deny,
     }
+
+
+def _ports(covered: PortRange | NamedPort) -> Object:
+    if isinstance(covered, NamedPort):
+        return {"protocol": covered.protocol, "name": covered.name}
+    return {"protocol": covered.protocol, "first": covered.first, "last": covered.last}
 
 
 def node(row: Node) -> Object:

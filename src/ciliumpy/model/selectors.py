@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from ciliumpy.model.labels import Label
 
 
+CIDR = "cidr"  # the source of labels that are prefixes
+
+
 class Operator(StrEnum):
     IN = "In"
     NOT_IN = "NotIn"
@@ -22,7 +27,11 @@ class Operator(StrEnum):
 
 
 class Requirement(msgspec.Struct, frozen=True, order=True):
-    """One condition on one key. Source `any` looks at labels of every source; an unknown source never matches."""
+    """One condition on one key. Source `any` looks at labels of every source; an unknown source never matches.
+
+    Of source `cidr` the key is a prefix, and the label `cidr:10.1.0.0/16` has every key that contains it: a rule that
+    names 10.0.0.0/8 selects the identities of all prefixes in it.
+    """
 
     source: str
     key: str
@@ -30,7 +39,10 @@ class Requirement(msgspec.Struct, frozen=True, order=True):
     values: tuple[str, ...] = ()  # sorted; of IN and NOT_IN
 
     def matches(self, labels: Iterable[Label]) -> bool:
-        values = [v for s, k, v in labels if k == self.key and self.source in ("any", s)]
+        if self.source == CIDR:
+            values = [v for s, k, v in labels if s == CIDR and within(k, self.key)]
+        else:
+            values = [v for s, k, v in labels if k == self.key and self.source in ("any", s)]
         match self.operator:
             case Operator.IN:
                 return any(value in self.values for value in values)
@@ -54,6 +66,20 @@ class Requirement(msgspec.Struct, frozen=True, order=True):
                 return name
             case Operator.DOES_NOT_EXIST:
                 return f"!{name}"
+
+
+@lru_cache(maxsize=1 << 17)
+def network(key: str) -> tuple[int, int, int]:
+    """Version, address and length of a prefix as labels have it, 10.0.0.0/8 or 2001-db8--/32. ValueError."""
+    parsed = ipaddress.ip_network(key.replace("-", ":"))
+    return parsed.version, int(parsed.network_address), parsed.prefixlen
+
+
+def within(inner: str, outer: str) -> bool:
+    """Whether the label key of a prefix lies in another's, or is it."""
+    (version, address, length), (v, base, least) = network(inner), network(outer)
+    bits = (32 if v == 4 else 128) - least
+    return version == v and length >= least and address >> bits == base >> bits
 
 
 Conjunction = tuple[Requirement, ...]

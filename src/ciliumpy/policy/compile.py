@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.model.identity import Reserved
-from ciliumpy.model.ports import MAX_PORT
+from ciliumpy.model.ports import MAX_PORT, PortRange
 from ciliumpy.model.rule import Rule
 from ciliumpy.model.selectors import EVERYBODY, Selector, all_of, exists
 from ciliumpy.model.verdicts import RANK, Direction, Enforcement, Tier, Verdict
@@ -76,6 +76,8 @@ def _rows(rules: Sequence[Named], default: CompiledClass) -> Iterable[PortClassR
     borders: dict[int, dict[int, list[tuple[int, int]]]] = {}  # protocol, port -> (rule, +1 begins or -1 ended)
     for index, named in enumerate(rules):
         for covered in named.rule.ports or ():
+            if not isinstance(covered, PortRange):
+                continue
             steps = borders.setdefault(covered.protocol, {})
             steps.setdefault(covered.first, []).append((index, 1))
             steps.setdefault(covered.last + 1, []).append((index, -1))
@@ -114,8 +116,8 @@ def _levels(rules: Sequence[Named]) -> CompiledClass:
     """Order, merge and cut off."""
     levels: list[CompiledLevel] = []
     passed = -1  # the tier whose rest nobody reaches
-    for (tier, _, _, proxy_port), group in groupby(sorted(rules, key=_precedence), key=_precedence):
-        level = _level(list(group), tier, proxy_port)
+    for (tier, _, _, proxy), group in groupby(sorted(rules, key=_precedence), key=_precedence):
+        level = _level(list(group), tier, proxy)
         if level is None or tier == passed:
             continue
         if levels and _same(levels[-1], level):
@@ -128,9 +130,9 @@ def _levels(rules: Sequence[Named]) -> CompiledClass:
     return tuple(levels)
 
 
-def _precedence(named: Named) -> tuple[int, float, int, int]:
+def _precedence(named: Named) -> tuple[int, float, int, tuple[int, str]]:
     rule = named.rule
-    return rule.tier, rule.priority, RANK[rule.verdict], rule.proxy_port
+    return rule.tier, rule.priority, RANK[rule.verdict], rule.proxy_order
 
 
 def _same(one: CompiledLevel, other: CompiledLevel) -> bool:
@@ -139,26 +141,27 @@ def _same(one: CompiledLevel, other: CompiledLevel) -> bool:
     Passes of two tiers lead to different places; what holds for everybody, or without a rule, would hide the rules
     before it from whoever asks which one decided.
     """
-    alike = (one.verdict, one.proxy_port, one.everybody) == (other.verdict, other.proxy_port, other.everybody)
+    alike = (one.verdict, one.proxy, one.everybody) == (other.verdict, other.proxy, other.everybody)
     return alike and (one.tier == other.tier or (one.verdict is not Verdict.PASS and other.tier != Tier.DEFAULT))
 
 
-def _level(rules: list[Named], tier: int, proxy_port: int) -> CompiledLevel | None:
+def _level(rules: list[Named], tier: int, proxy: tuple[int, str]) -> CompiledLevel | None:
     origins: set[tuple[Selector | None, Bound | None]] = set()
     for rule, bound in rules:
         peers = (EVERYBODY,) if rule.peers is None else rule.peers
-        origins.update((None if peer.everybody else peer, bound) for peer in peers if peer.alternatives)
+        selectors = [peer for peer in peers if isinstance(peer, Selector) and peer.alternatives]
+        origins.update((None if peer.everybody else peer, bound) for peer in selectors)
     if not origins:
         return None
-    return _make(rules[0].rule.verdict, tier, proxy_port, origins)
+    return _make(rules[0].rule.verdict, tier, proxy, origins)
 
 
 def _merge(one: CompiledLevel, other: CompiledLevel) -> CompiledLevel:
-    return _make(other.verdict, other.tier, other.proxy_port, {*one.origins, *other.origins})
+    return _make(other.verdict, other.tier, other.proxy, {*one.origins, *other.origins})
 
 
 def _make(
-    verdict: Verdict, tier: int, proxy_port: int, origins: set[tuple[Selector | None, Bound | None]]
+    verdict: Verdict, tier: int, proxy: tuple[int, str], origins: set[tuple[Selector | None, Bound | None]]
 ) -> CompiledLevel:
     everybody = any(selector is None for selector, _ in origins)
     # Who meets everybody needs no selectors, and the rules that name fewer are not the ones to be named.
@@ -167,4 +170,4 @@ def _make(
         key=lambda origin: (origin[0] or EVERYBODY, str(origin[1] or "")),
     )
     selectors = () if everybody else tuple(sorted({s for s, _ in kept if s is not None}))
-    return CompiledLevel(verdict, tier, everybody, selectors, tuple(kept), proxy_port)
+    return CompiledLevel(verdict, tier, everybody, selectors, tuple(kept), proxy)

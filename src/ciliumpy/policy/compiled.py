@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ciliumpy.model.rule import NO_PROXY
 from ciliumpy.model.selectors import Selector
 from ciliumpy.model.verdicts import Direction, Verdict
 
@@ -34,7 +35,7 @@ class CompiledLevel(msgspec.Struct, frozen=True):
     everybody: bool
     selectors: tuple[Selector, ...]  # sorted; empty if everybody
     origins: tuple[tuple[Selector | None, Bound | None], ...]  # None: everybody; no rule, but what stands anyway
-    proxy_port: int = 0
+    proxy: tuple[int, str] = NO_PROXY  # of a redirect: Proxy.order
 
 
 CompiledClass = tuple[CompiledLevel, ...]  # the first level that meets the peer decides; none: denied

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ciliumpy.model.ports import PortRange
+from ciliumpy.model.selectors import Selector
 from ciliumpy.model.verdicts import RANK, Direction, Enforcement, Verdict
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def judge(
     own = [n for n in rules if n.rule.direction is direction and n.rule.subject.matches(subject)]
     if enforcement is Enforcement.NEVER or not (own or enforcement is Enforcement.ALWAYS):
         return Judgement("allowed", "open")
-    own.sort(key=lambda n: (n.rule.tier, n.rule.priority, RANK[n.rule.verdict], n.rule.proxy_port))
+    own.sort(key=lambda n: (n.rule.tier, n.rule.priority, RANK[n.rule.verdict], n.rule.proxy_order))
     passed = -1
     for named in own:
         rule = named.rule
@@ -56,6 +58,8 @@ def judge(
 
 def meets(rule: Rule, peer: tuple[Label, ...], protocol: int, port: int) -> bool:
     """Whether the rule is about this peer and port."""
-    if rule.ports is not None and not any(covered.covers(protocol, port) for covered in rule.ports):
+    if rule.ports is not None and not any(
+        isinstance(covered, PortRange) and covered.covers(protocol, port) for covered in rule.ports
+    ):
         return False
-    return rule.peers is None or any(selector.matches(peer) for selector in rule.peers)
+    return rule.peers is None or any(isinstance(one, Selector) and one.matches(peer) for one in rule.peers)

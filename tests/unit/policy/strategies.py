@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ciliumpy.model.labels import Label, texts
 from ciliumpy.model.ports import PortRange
-from ciliumpy.model.rule import Rule
+from ciliumpy.model.rule import Proxy, Rule
 from ciliumpy.model.selectors import EVERYBODY, NOBODY, Operator, Requirement, one_of
 from ciliumpy.model.verdicts import Direction, Tier, Verdict
 
@@ -57,5 +57,5 @@ def rules(draw, tiers=tuple(t for t in Tier if t is not Tier.DEFAULT)):
         default_deny=draw(st.booleans()),
         tier=draw(st.sampled_from(tiers)),
         priority=draw(st.sampled_from([0.0, 1.0])),
-        proxy_port=draw(st.sampled_from([10000, 10001])) if verdict is Verdict.REDIRECT else 0,
+        proxy=Proxy(draw(st.sampled_from([0, 101, 116])), "http") if verdict is Verdict.REDIRECT else None,
     )
