@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS, NODE_ADDRESSES, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS
-from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS
+from ciliumpy.tables.identities import (
+    CIDR_PREFIXES,
+    IDENTITIES,
+    IDENTITY_REQUESTS,
+    INSTALLED_PREFIXES,
+    PREFIX_IDENTITIES,
+)
 from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import (
+    CIDR_GROUPS,
     ENDPOINT_OBJECTS,
     IDENTITY_OBJECTS,
     NAMESPACES,
@@ -27,6 +34,7 @@ ALL_TABLES: tuple[TableSpec[Any], ...] = (
     PODS,
     NAMESPACES,
     POLICIES,
+    CIDR_GROUPS,
     NODES,
     IDENTITY_OBJECTS,
     ENDPOINT_OBJECTS,
@@ -34,6 +42,9 @@ ALL_TABLES: tuple[TableSpec[Any], ...] = (
     ENDPOINTS,
     IDENTITY_REQUESTS,
     IDENTITIES,
+    CIDR_PREFIXES,
+    PREFIX_IDENTITIES,
+    INSTALLED_PREFIXES,
     IPCACHE,
     SELECTOR_BITS,
     VECTORS,

@@ -45,6 +45,14 @@ class Policy(msgspec.Struct, frozen=True):
     notices: tuple[str, ...] = ()  # what of it has no effect, and why
 
 
+class CidrGroup(msgspec.Struct, frozen=True):
+    """A CiliumCIDRGroup."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()  # as in metadata, sorted
+    prefixes: tuple[str, ...] = ()  # canonical: model.cidr.canonical
+
+
 class Node(msgspec.Struct, frozen=True):
     """A CiliumNode."""
 
@@ -89,6 +97,7 @@ class Problem(msgspec.Struct, frozen=True):
 PODS = TableSpec("pods", Pod, key=lambda r: (r.namespace, r.name), indexes={"node": lambda r: (r.node,)})
 NAMESPACES = TableSpec("namespaces", Namespace, key=lambda r: r.name)
 POLICIES = TableSpec("policies", Policy, key=lambda r: (r.kind, r.namespace, r.name))
+CIDR_GROUPS = TableSpec("cidr-groups", CidrGroup, key=lambda r: r.name)
 NODES = TableSpec("nodes", Node, key=lambda r: r.name)
 IDENTITY_OBJECTS = TableSpec(
     "identity-objects", IdentityObject, key=lambda r: r.id, indexes={"labels": lambda r: (r.labels,)}
