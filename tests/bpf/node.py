@@ -27,7 +27,7 @@ HOST, WORLD4, WORLD6, REMOTE_NODE = 1, 9, 10, 6
 READY, ENFORCE_INGRESS, ENFORCE_EGRESS, SAME_NETNS = 1, 2, 4, 8
 TUNNEL, OWN, NODE = 1, 2, 4
 INGRESS, EGRESS = 0, 1
-DENY, ALLOW = 1, 2
+DENY, ALLOW, REDIRECT_TO_PROXY, PASS = 1, 2, 3, 4
 EVERYBODY = 1
 FLOW, DROP, AGGREGATE, CLOSE = 1, 2, 3, 4
 NOT_ASKED, NOT_ENFORCED, ALLOWED, DENIED, DEFAULT_DENIED, REDIRECTED, REPLY, NO_POLICY, LOCALHOST = range(9)
@@ -84,11 +84,12 @@ class Pod:
 
 @dataclass
 class Level:
-    """`bits` of selectors, or everybody."""
+    """`bits` of selectors, or everybody. A pass goes on with level `target`."""
 
     verdict: int = ALLOW
     bits: tuple[int, ...] = ()
     everybody: bool = False
+    target: int = 0
 
 
 @dataclass
@@ -215,6 +216,7 @@ class Node:
         row = np.zeros((), self.maps["cp_class_v1"].value_dtype)
         for at, level in enumerate(levels):
             row["level"][at]["verdict"] = level.verdict
+            row["level"][at]["proxy_port"] = level.target
             row["level"][at]["flags"] = EVERYBODY if level.everybody else 0
             for bit in level.bits:
                 row["level"][at]["mask"][bit // 64] |= np.uint64(1 << bit % 64)

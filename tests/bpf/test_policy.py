@@ -21,7 +21,9 @@ from tests.bpf.node import (
     NO_POLICY,
     NOT_ASKED,
     NOT_ENFORCED,
+    PASS,
     REDIRECT,
+    REDIRECT_TO_PROXY,
     REDIRECTED,
     ROUTER,
     Level,
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from tests.bpf.node import Pod
 
 pytestmark = pytest.mark.root
-REDIRECT_LEVEL, PASS_LEVEL = 3, 4
 
 
 def ask(node: Node, version: int, port: int = 80, sport: int = 4000, *, target: Pod | None = None) -> Result:
@@ -154,10 +155,63 @@ def test_what_is_missing_denies(node: Node) -> None:
 
 def test_levels_this_version_does_not_know_deny(node: Node) -> None:
     two = node.pods[1]
-    for verdict, reason, said in ((REDIRECT_LEVEL, 133, REDIRECTED), (PASS_LEVEL, 181, DENIED), (99, 181, DENIED)):
+    for verdict, reason, said in ((REDIRECT_TO_PROXY, 133, REDIRECTED), (99, 181, DENIED)):
         node.policy(two, INGRESS, default=node.port_class(Level(verdict, everybody=True), Level(everybody=True)))
         result = ask(node, 4)
         assert (result.reason, result.events[0]["ingress"]["verdict"]) == (reason, said)
+
+
+def test_a_pass_leads_past_the_rest_of_its_tier(node: Node, version: int) -> None:
+    """One tier of pass, deny and allow; a tier of allow and deny behind it; what stands at the end."""
+    tiers = (Level(PASS, (1,), target=3), Level(DENY, (1,)), Level(bits=(3,)), Level(bits=(2,)), Level(DENY, (1, 3)))
+    number = node.port_class(*tiers)
+    node.policy(node.pods[1], INGRESS, default=number)
+    passed_by = {(1,): (181, 4, 1), (1, 2): (0, 3, 2), (1, 3): (181, 4, 1), (3,): (0, 2, 3), (2, 3): (0, 2, 3)}
+    for bits, expected in passed_by.items():
+        node.vector(1000, *bits)
+        result = ask(node, version, sport=4000 + sum(1 << bit for bit in bits))
+        rule = result.events[0]["ingress"]
+        assert (result.reason, rule["level"], rule["bit"]) == expected, bits
+
+
+def test_a_pass_to_the_end_is_a_default_denial(node: Node) -> None:
+    for level in (Level(PASS, (1,), target=2), Level(PASS, everybody=True, target=2), Level(PASS, (1,), target=16)):
+        node.vector(1000, 1)
+        node.policy(node.pods[1], INGRESS, default=node.port_class(level, Level(everybody=True)))
+        result = ask(node, 4)
+        assert (result.reason, result.events[0]["ingress"]["verdict"]) == (133, DEFAULT_DENIED)
+
+
+def test_passes_follow_one_another(node: Node) -> None:
+    levels = (
+        *(Level(PASS, (1,), target=2), Level(DENY, (1,))),
+        *(Level(PASS, everybody=True, target=4), Level(DENY, everybody=True)),
+        Level(bits=(1,)),
+    )
+    node.vector(1000, 1)
+    node.policy(node.pods[1], INGRESS, default=node.port_class(*levels))
+    result = ask(node, 4)
+    assert result.passed
+    assert (result.events[0]["ingress"]["level"], result.events[0]["ingress"]["bit"]) == (4, 1)
+
+
+def test_a_pass_that_leads_back_or_nowhere_denies(node: Node) -> None:
+    node.vector(1000, 1)
+    for target in (0, 1):
+        levels = (Level(bits=(9,)), Level(PASS, (1,), target=target), Level(everybody=True))
+        node.policy(node.pods[1], INGRESS, default=node.port_class(*levels))
+        assert ask(node, 4).reason == 181
+        levels = (Level(bits=(9,)), Level(PASS, everybody=True, target=target), Level(everybody=True))
+        node.policy(node.pods[1], INGRESS, default=node.port_class(*levels))
+        assert ask(node, 4).reason == 181
+
+
+def test_an_identity_without_a_vector_meets_no_pass(node: Node) -> None:
+    levels = (Level(PASS, (1,), target=2), Level(DENY, (9,)), Level(everybody=True))
+    node.policy(node.pods[1], INGRESS, default=node.port_class(*levels))
+    assert ask(node, 4).reason == 181
+    node.vector(1000, 1)
+    assert ask(node, 4).passed
 
 
 def test_both_legs_stand_in_one_row(node: Node, version: int) -> None:

@@ -105,7 +105,7 @@ enum level_verdict {
 	LEVEL_DENY = 1,
 	LEVEL_ALLOW = 2,
 	LEVEL_REDIRECT = 3, /* allow, and hand to proxy_port */
-	LEVEL_PASS = 4,
+	LEVEL_PASS = 4,	    /* go on with level proxy_port, which stands behind this one: the rest of the tier is not asked */
 };
 
 #define LEVEL_EVERYBODY 1 /* level.flags: meets every peer, whatever its vector */

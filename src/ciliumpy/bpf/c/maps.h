@@ -74,6 +74,7 @@ struct scratch {
 	struct ct_half half; /* of the packet at hand */
 	struct packet inner; /* the packet that an ICMP error carries */
 	struct bpf_fib_lookup fib;
+	__u32 next_level; /* of policy_match */
 };
 MAP(cp_scratch_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct scratch, 1, 0);
 

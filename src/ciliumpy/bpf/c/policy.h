@@ -34,19 +34,40 @@ static __always_inline __u8 rule_of_level(__u8 verdict)
 	return RULE_DENIED; /* deny, and whatever this version does not know */
 }
 
-/* The first level that meets the peer. An identity without a vector meets every deny level and no other. */
+/* Where a pass leads to: forward, past the rest of its tier. What leads nowhere is no pass, but a denial. */
+static __always_inline bool passes(const struct level *level, __u32 l)
+{
+	return level->verdict == LEVEL_PASS && level->proxy_port > l;
+}
+
+/*
+ * The first level that meets the peer, those that a pass leads past left out. An identity without a vector meets every deny
+ * level and else only what meets everybody. Where to go on stands in memory, of which the verifier assumes nothing: of a
+ * register it knows what each way here has left in it, and walks all ways.
+ */
 __attribute__((noinline)) __u64 policy_match(const struct port_class *class, const struct vector *peer, __u32 class_id)
 {
-	if (!class)
+	struct scratch *s = scratch_at_hand();
+	volatile __u32 *next;
+
+	if (!class || !s)
 		return rule(class_id, 0, 0, RULE_NO_POLICY);
-	for (int l = 0; l < CLASS_LEVELS; l++) {
+	next = &s->next_level;
+	*next = 0;
+	for (__u32 l = 0; l < CLASS_LEVELS; l++) {
 		const struct level *level = &class->level[l];
 		__u64 any = 0;
 
 		if (!level->verdict)
 			break;
-		if (level->flags & LEVEL_EVERYBODY)
-			return rule(class_id, BIT_EVERYBODY, l, rule_of_level(level->verdict));
+		if (l < *next)
+			continue;
+		if (level->flags & LEVEL_EVERYBODY) {
+			if (!passes(level, l))
+				return rule(class_id, BIT_EVERYBODY, l, rule_of_level(level->verdict));
+			*next = level->proxy_port;
+			continue;
+		}
 		if (!peer) {
 			if (level->verdict == LEVEL_DENY)
 				return rule(class_id, BIT_EVERYBODY, l, RULE_DENIED);
@@ -57,6 +78,10 @@ __attribute__((noinline)) __u64 policy_match(const struct port_class *class, con
 			any |= level->mask[w] & peer->words[w];
 		if (!any)
 			continue;
+		if (passes(level, l)) {
+			*next = level->proxy_port;
+			continue;
+		}
 		for (int w = 0; w < VECTOR_WORDS; w++) {
 			__u64 common = level->mask[w] & peer->words[w];
 			__u16 bit = w * 64;
