@@ -56,7 +56,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The objects of the package, built afresh, and those for tests only."""
     with untimed():
         build.build()
-        found = {"datapath": build.OBJECTS / "datapath.o", "closed": build.OBJECTS / "closed.o"}
+        found = {name: build.OBJECTS / f"{name}.o" for name in ("datapath", "datapath_wide", "closed")}
         folder = tmp_path_factory.mktemp("objects")
         for source in TESTING.glob("*.bpf.c"):
             name = source.name.removesuffix(".bpf.c")

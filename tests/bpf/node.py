@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ciliumpy.bpf.names import NARROW, WIDE
 from ciliumpy.bpf.ring import RingGroup
 from tests.bpf import packets
 
@@ -154,6 +155,7 @@ class Node:
         self._pool, self._path = pool, path
         self.object = pool.take(path, **self._options)
         self.maps = self.object.maps
+        self.width = NARROW if NARROW.vectors in self.maps else WIDE
         self.rings = RingGroup(self.maps["cp_events_v1"], self.object.btf.dtype("event"))
         self._classes = itertools.count(1)
         self._sets = itertools.count(1)
@@ -207,13 +209,13 @@ class Node:
             self.maps["cp_iphost_v1"].update(address(where), value)
 
     def vector(self, identity: int, *bits: int) -> None:
-        words = np.zeros(16, "<u8")
+        words = np.zeros(self.width.bits // 64, "<u8")
         for bit in bits:
             words[bit // 64] |= np.uint64(1 << bit % 64)
-        self.maps["cp_vector_v1"].update(u32(identity), words.tobytes())
+        self.maps[self.width.vectors].update(u32(identity), words.tobytes())
 
     def port_class(self, *levels: Level) -> int:
-        row = np.zeros((), self.maps["cp_class_v1"].value_dtype)
+        row = np.zeros((), self.maps[self.width.classes].value_dtype)
         for at, level in enumerate(levels):
             row["level"][at]["verdict"] = level.verdict
             row["level"][at]["proxy_port"] = level.target
@@ -221,7 +223,7 @@ class Node:
             for bit in level.bits:
                 row["level"][at]["mask"][bit // 64] |= np.uint64(1 << bit % 64)
         number = next(self._classes)
-        self.maps["cp_class_v1"].update(u32(number), row.tobytes())
+        self.maps[self.width.classes].update(u32(number), row.tobytes())
         return number
 
     def policy(

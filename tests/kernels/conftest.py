@@ -73,8 +73,8 @@ def _compile(folder: Path) -> None:
         target = folder / f"{source.name.removesuffix('.bpf.c')}.o"
         build.compile_object(source, target, extra=("-I", str(build.SOURCES)))
     for number, clang in build.installed_clangs().items():
-        target = folder / f"datapath-clang-{number}.o"
-        build.compile_object(build.SOURCES / "datapath.bpf.c", target, clang=clang)
+        for name in ("datapath", "datapath_wide"):
+            build.compile_object(build.SOURCES / f"{name}.bpf.c", folder / f"{name}-clang-{number}.o", clang=clang)
 
 
 @pytest.fixture(scope="session")

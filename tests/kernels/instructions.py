@@ -33,6 +33,6 @@ def changes(known: Counts, found: Counts) -> str:
             before = known.get(compiler, {}).get(program)
             if before is None or abs(now - before) > NOISE * before:
                 part = "" if before is None else f"{100 * (now - before) / before:+.1f} %"
-                rows.append(f"  {compiler:9} {program:8} {before or 0:>9,} {now:>9,} {part:>9}")
-    head = f"  {'COMPILER':9} {'PROGRAM':8} {'WRITTEN':>9} {'NOW':>9} {'CHANGE':>9}"
+                rows.append(f"  {compiler:13} {program:8} {before or 0:>9,} {now:>9,} {part:>9}")
+    head = f"  {'COMPILER':13} {'PROGRAM':8} {'WRITTEN':>9} {'NOW':>9} {'CHANGE':>9}"
     return "\n".join([head, *rows]) if rows else ""

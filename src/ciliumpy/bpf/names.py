@@ -7,6 +7,29 @@ then the first is right.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 UNANSWERED_MAPS = ("cp_ctu4_v1", "cp_ctu6_v1")
 CONNTRACK_MAPS = ("cp_ct4_v1", "cp_ct6_v1", *UNANSWERED_MAPS)
 FRAGMENT_MAPS = ("cp_frag4_v1", "cp_frag6_v1")
+
+
+class Width(NamedTuple):
+    """How many selectors a node can have in use: VECTOR_BITS of bpf/c/layout.h, and what is named after it."""
+
+    bits: int
+    object: str
+    vectors: str
+    classes: str
+
+
+NARROW = Width(1024, "datapath", "cp_vector_v1", "cp_class_v1")
+WIDE = Width(4096, "datapath_wide", "cp_vector4k_v1", "cp_class4k_v1")
+
+
+def width_in_use(pins: Path) -> Width:
+    """Return the width whose maps are the whole truth. Where both are pinned the narrow ones are, and go last."""
+    return WIDE if (pins / WIDE.classes).exists() and not (pins / NARROW.classes).exists() else NARROW

@@ -110,7 +110,7 @@ enum level_verdict {
 
 #define LEVEL_EVERYBODY 1 /* level.flags: meets every peer, whatever its vector */
 
-/* cp_vector_v1: HASH, NO_PREALLOC, identity -> selectors it meets. */
+/* cp_vector_v1: HASH, NO_PREALLOC, identity -> selectors it meets. A node of 4,096 selectors has cp_vector4k_v1 instead. */
 struct vector {
 	__u64 words[VECTOR_WORDS];
 };
@@ -142,7 +142,10 @@ struct port_ranges {
 	struct port_range range[RANGE_ENTRIES];
 };
 
-/* cp_class_v1: HASH, NO_PREALLOC, class id -> levels, first that meets the peer decides; none is a denial (133). */
+/*
+ * cp_class_v1: HASH, NO_PREALLOC, class id -> levels, first that meets the peer decides; none is a denial (133). A node of
+ * 4,096 selectors has cp_class4k_v1 instead.
+ */
 struct level {
 	__u8 verdict; /* enum level_verdict; 0 ends the list */
 	__u8 flags;

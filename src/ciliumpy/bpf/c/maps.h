@@ -8,6 +8,12 @@
 
 #include "packet.h"
 
+/* The two maps whose rows are as wide as vectors have names of their own in the wide object: for a while there are both. */
+#if VECTOR_BITS > 1024
+#define cp_vector_v1 cp_vector4k_v1
+#define cp_class_v1 cp_class4k_v1
+#endif
+
 #define MAP(name, map_type, key_type, value_type, entries, flags)                                                      \
 	struct {                                                                                                       \
 		__uint(type, map_type);                                                                                \

@@ -9,6 +9,7 @@
 #include "packet.h"
 
 #define BIT_EVERYBODY 0xffff
+#define PART_WORDS 16 /* compared without a branch; of more at once clang would keep some on the stack, and that is full */
 
 /* judge's third argument in one word, as a global function takes few */
 #define ASK(direction, protocol, port) ((__u32)(direction) << 24 | (__u32)(protocol) << 16 | (__u16)(port))
@@ -73,9 +74,12 @@ __attribute__((noinline)) __u64 policy_match(const struct port_class *class, con
 				return rule(class_id, BIT_EVERYBODY, l, RULE_DENIED);
 			continue;
 		}
+		barrier_var(peer); /* or clang works out addresses in it before it is known to be there */
+#pragma clang loop unroll(disable)
+		for (int part = 0; part < VECTOR_WORDS; part += PART_WORDS)
 #pragma unroll
-		for (int w = 0; w < VECTOR_WORDS; w++)
-			any |= level->mask[w] & peer->words[w];
+			for (int w = part; w < part + PART_WORDS; w++)
+				any |= level->mask[w] & peer->words[w];
 		if (!any)
 			continue;
 		if (passes(level, l)) {

@@ -46,10 +46,11 @@ def show_vectors(items: list[dict[str, Any]], output: str, errors: Any) -> None:
 def read(target: Target) -> list[dict[str, Any]]:
     """Return the vectors of all identities."""
     from ciliumpy.bpf.maps import Map
+    from ciliumpy.bpf.names import width_in_use
     from ciliumpy.cli.bpf.policy_list import selectors
 
-    names = selectors(target)
-    with Map.open_pinned(maps_of(target) / "cp_vector_v1") as opened:
+    names, folder = selectors(target), maps_of(target)
+    with Map.open_pinned(folder / width_in_use(folder).vectors) as opened:
         keys, values = opened.items()
     found = []
     for key, value in zip(keys, values, strict=True):

@@ -87,10 +87,11 @@ def run(which: Which = None, lab: Lab = None, node: Node = None, output: Output 
 def read(target: Target) -> list[dict[str, Any]]:
     """Return the levels of all sets, each with its set's endpoints; and of an endpoint what is not enforced."""
     from ciliumpy.bpf.maps import Map
+    from ciliumpy.bpf.names import width_in_use
 
     folder = maps_of(target)
     names = selectors(target)
-    classes = dict(_rows(folder / "cp_class_v1"))
+    classes = dict(_rows(folder / width_in_use(folder).classes))
     found: list[dict[str, Any]] = []
     ports: dict[int, list[Port]] = {}
     with Map.open_pinned(folder / "cp_port_v1") as exact:
