@@ -72,13 +72,14 @@ _ciliumpy_words() {
             echo "peers" ;;
         "endpoint" |\
             "identity" |\
-            "policy" |\
             "ip" |\
             "bpf endpoint" |\
             "bpf identity" |\
             "bpf metrics" |\
             "bpf policy")
             echo "list get" ;;
+        "policy")
+            echo "list get validate" ;;
         "node" |\
             "bpf config" |\
             "bpf frag")
@@ -173,6 +174,8 @@ _ciliumpy_flags() {
         "policy list" |\
             "policy get")
             echo "--namespace -n --lab --node --output -o --help -h" ;;
+        "policy validate")
+            echo "--strict --quiet -q --config --set --output -o --help -h" ;;
         "ip list")
             echo "--labels -l --identity --numeric -n --lab --node --output -o --help -h" ;;
         "bpf ct list")
@@ -590,6 +593,7 @@ _ciliumpy_value() {
             "hubble observe:--time-format" |\
             "endpoint list:--labels" |\
             "endpoint list:-l" |\
+            "policy validate:--set" |\
             "ip list:--labels" |\
             "ip list:-l" |\
             "bpf ct list:--ip" |\
@@ -613,6 +617,7 @@ _ciliumpy_value() {
             echo "any" ;;
         "observe:--input-file" |\
             "hubble observe:--input-file" |\
+            "policy validate:--config" |\
             "lab up:--file" |\
             "lab up:-f" |\
             "lab apply:--file" |\
@@ -720,6 +725,9 @@ _ciliumpy_value() {
             "lab run:--namespace" |\
             "lab run:-n")
             echo "@namespaces" ;;
+        "policy validate:--output" |\
+            "policy validate:-o")
+            echo "text json yaml jsonpath= name sarif" ;;
         "lab run:--restart")
             echo "Always OnFailure Never" ;;
         "endpoint get:0")

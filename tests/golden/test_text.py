@@ -18,7 +18,7 @@ from ciliumpy.cli.__main__ import main
 from tests.golden.agents import Lab, lab
 
 FILES = sorted((Path(__file__).parent / "cli").glob("*.txt"))
-FITS_120 = {"endpoint", "ip"}
+FITS_120 = {"endpoint", "ip", "validate"}
 FITS_80 = {"status", "identity", "policy", "node", "statedb", "errors"}
 
 
@@ -31,6 +31,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 def test_session(file: Path, running: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("CILIUMPY_RUN_DIR", str(running.run_dir))
+    monkeypatch.chdir(Path(__file__).parent)
     wanted = file.read_text()
     got = ""
     for command in re.findall(r"^\$ ciliumpy (.*)$", wanted, re.MULTILINE):

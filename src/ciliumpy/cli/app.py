@@ -162,6 +162,9 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
             {
                 "list": Verb("ciliumpy.cli.policy.list", "List the policies, and what of them has no effect."),
                 "get": Verb("ciliumpy.cli.policy.get", "Show one policy as the agent has understood it."),
+                "validate": Verb(
+                    "ciliumpy.cli.policy.validate", "Check manifests without an agent: every fault at once."
+                ),
             },
         ),
         "ip": Group(

@@ -12,7 +12,7 @@ import json
 import re
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 from yaml import MarkedYAMLError, YAMLError, dump_all
 from yaml.cyaml import CParser, CSafeDumper  # type: ignore[attr-defined]
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1 << 20
 MOST_DEPTH = 100
-MOST_NODES = 50_000  # of a text, with every alias written out; 0.1 s to read
+MOST_NODES = 50_000  # of a document, with every alias written out; 0.1 s to read
 MOST_DIGITS = 40
 MOST_MESSAGE = 200
 
@@ -46,6 +46,17 @@ _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 
 
 _NODE_EVENTS = (ScalarEvent, MappingStartEvent, SequenceStartEvent, AliasEvent)
+
+
+class Limits(NamedTuple):
+    """How much a text may hold: bytes, and values in all its documents. One document has MOST_NODES at most."""
+
+    octets: int
+    nodes: int
+
+
+STORED = Limits(MOST_BYTES, MOST_NODES)  # what an agent reads in its loop
+GIVEN = Limits(64 << 20, 5_000_000)  # what a command is given by its own user
 
 
 class DocumentError(Exception):
@@ -65,16 +76,24 @@ Marks = dict["Path", tuple[int, int]]
 class _Places:
     """Where the fields of a text's documents stand: found when first asked for, for all of them at once."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, limits: Limits) -> None:
         self._text = text
+        self._limits = limits
 
     @cached_property
     def marks(self) -> list[Marks]:
         """Return line and column by path, for each document in the text, the empty ones too."""
         marks: list[Marks] = []
         with suppress(DocumentError):  # JSON that is not YAML: it escapes surrogates
-            _Reader(self._text, marks).read()
+            _Reader(self._text, self._limits, marks).read()
         return marks
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return self._text.splitlines()
+
+    def line(self, number: int) -> str:
+        return self._lines[number - 1] if 0 < number <= len(self._lines) else ""
 
 
 class Document:
@@ -91,6 +110,10 @@ class Document:
     def line(self) -> int:
         return self.position(())[0] if self._root else self._line
 
+    def source(self, line: int) -> str:
+        """Return a line of the text, 1-based, without its end; empty if there is none."""
+        return self._places.line(line)
+
     def part(self, value: Any, path: Path) -> Document:
         """Return what stands at the path as a document of its own."""
         return Document(value, self._line, self._places, self._index, (*self._root, *path))
@@ -105,10 +128,10 @@ class Document:
         return marks.get(path, (self._line, 1))
 
 
-def parse(data: bytes) -> list[Document]:
+def parse(data: bytes, limits: Limits = STORED) -> list[Document]:
     """Return the documents of a text, without the empty ones. Raise DocumentError if any of it cannot be read."""
-    if len(data) > MOST_BYTES:
-        raise DocumentError(f"is larger than {MOST_BYTES >> 20} MiB; split it")
+    if len(data) > limits.octets:
+        raise DocumentError(f"is larger than {limits.octets >> 20} MiB; split it")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -123,8 +146,8 @@ def parse(data: bytes) -> list[Document]:
         except (ValueError, RecursionError):
             pass  # YAML in braces, or an error that the other reader locates
         else:
-            return [Document(value, 1, _Places(text))]
-    return _Reader(text).read()
+            return [Document(value, 1, _Places(text, limits))]
+    return _Reader(text, limits).read()
 
 
 def dump(*values: Any) -> bytes:
@@ -201,8 +224,9 @@ class _Reader:
     `places`, if there is one, gets the places of all fields, document by document.
     """
 
-    def __init__(self, text: str, places: list[Marks] | None = None) -> None:
+    def __init__(self, text: str, limits: Limits, places: list[Marks] | None = None) -> None:
         self._text = text
+        self._limits = limits
         self._places = places
         self._marks: Marks | None = None
         self._stack: list[_Node] = []
@@ -213,7 +237,7 @@ class _Reader:
     def read(self) -> list[Document]:
         documents: list[Document] = []
         index = line = 0
-        places = _Places(self._text)
+        places = _Places(self._text, self._limits)
         try:
             parser = CParser(self._text)
             while True:
@@ -310,7 +334,9 @@ class _Reader:
                 parent.key = None
             else:
                 parent.value.append(value)
-        if self._nodes > MOST_NODES or (parent is not None and parent.weight > MOST_NODES):
+        if self._nodes > self._limits.nodes:
+            raise DocumentError(f"has more than {self._limits.nodes} values; split it", *place)
+        if parent is not None and parent.weight > MOST_NODES:
             raise DocumentError(f"has more than {MOST_NODES} values with all aliases written out", *place)
 
     def _end(self) -> None:

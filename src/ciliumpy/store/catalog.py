@@ -87,7 +87,7 @@ class Catalog:
     def read(self, read: Read) -> Iterator[Decision | None]:
         """Judge an origin. Gives None after each document, so that others may have their turn; last, the decision."""
         judge = _Judge(self, read.origin)
-        for document in _flat(read.documents or ()):
+        for document in flat(read.documents or ()):
             judge.document(document)
             yield None
         fault = read.fault
@@ -278,7 +278,7 @@ def _stale(claim: Claim) -> Claim:
     return Claim(claim.spec, row, claim.line, stale=True, document=claim.document)
 
 
-def _flat(documents: tuple[Document, ...]) -> Iterator[Document]:
+def flat(documents: tuple[Document, ...]) -> Iterator[Document]:
     """The documents, those inside a `kind: List` one by one."""
     for document in documents:
         value = document.value
