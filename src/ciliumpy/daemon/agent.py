@@ -24,7 +24,6 @@ from ciliumpy.enforcement.controller import Controller as Enforcement
 from ciliumpy.enforcement.memory import FileMemory
 from ciliumpy.identity.controller import Controller as Identity
 from ciliumpy.kit.clock import SystemClock
-from ciliumpy.model.verdicts import Enforcement as Mode
 from ciliumpy.nodes.controller import NodeController
 from ciliumpy.nodes.derive import Families
 from ciliumpy.nodes.ipcache import IPCacheController
@@ -59,7 +58,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         db,
         kernel.policy,
         ready=reflector.ready,
-        enforcement=Mode(config.policy.enforcement),
+        options=config.policy_options,
         memory=FileMemory(config.run / "selectors.json", VECTOR_BITS),
         last_set=last_set,
         last_class=last_class,

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.options import PolicyOptions
+from ciliumpy.model.verdicts import Enforcement
 from ciliumpy.state import config as settings
 from ciliumpy.state.schema import about
 
@@ -87,6 +89,11 @@ class PolicyConfig(Part, frozen=True):
         Literal["default", "always", "never"],
         about("Which endpoints are closed: those that a policy selects, all, or none."),
     ] = "default"
+    host_firewall: Annotated[bool, about("Whether policies for nodes hold for this one.")] = False
+    allow_localhost: Annotated[
+        Literal["always", "policy"],
+        about("When a node reaches its own pods: always, unless a rule denies it, or where a policy allows it."),
+    ] = "always"
 
 
 class HubbleConfig(Part, frozen=True):
@@ -179,6 +186,18 @@ class AgentConfig(Part, frozen=True):
     @property
     def bpffs(self) -> Path:
         return Path(self.paths.bpffs)
+
+    @property
+    def policy_options(self) -> PolicyOptions:
+        """What the language, the engine and the datapath are to know."""
+        return PolicyOptions(
+            cluster=self.node.cluster,
+            enforcement=Enforcement(self.policy.enforcement),
+            ipv4=self.network.ipv4,
+            ipv6=self.network.ipv6,
+            host_firewall=self.policy.host_firewall,
+            allow_localhost=self.policy.allow_localhost,
+        )
 
     def pool(self, version: int) -> tuple[str, int] | None:
         """Return the cluster's pod CIDR of a family and the length of a node's part; None if the family is off."""

@@ -64,7 +64,9 @@ class DesiredEndpoints:
 
     @staticmethod
     def _place(txn: WriteTransaction, endpoint: Endpoint) -> None:
-        policy = txn.get(INSTALLED_SETS, endpoint.identity) if endpoint.identity else None
+        sets = txn.by(INSTALLED_SETS, "identity", endpoint.identity) if endpoint.identity else []
+        own = [one for one in sets if one.named_ports is None or one.named_ports == endpoint.named_ports]
+        policy = max(own, key=lambda one: one.id, default=None)
         if policy is not None:
             txn.upsert(KERNEL_ENDPOINTS, join(endpoint, policy))
             return

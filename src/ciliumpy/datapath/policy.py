@@ -81,18 +81,18 @@ class PolicyTarget:
         with self._db.write() as txn:
             for row in rows:
                 if row.id not in errors and txn.get(POLICY_SETS, row.id) == row and row.current:
-                    txn.upsert(
-                        INSTALLED_SETS, InstalledSet(row.identity, row.id, row.ingress_enforced, row.egress_enforced)
-                    )
+                    sides = row.ingress_enforced, row.egress_enforced
+                    txn.upsert(INSTALLED_SETS, InstalledSet(row.identity, row.id, *sides, row.named_ports))
         return errors
 
     async def delete(self, rows: Sequence[PolicySet]) -> Mapping[Hashable, str]:
         due = asyncio.get_running_loop().time() + GRACE_S
         with self._db.write() as txn:
             for row in rows:
-                announced = txn.get(INSTALLED_SETS, row.identity)
+                key = (row.identity, row.named_ports)
+                announced = txn.get(INSTALLED_SETS, key)
                 if announced is not None and announced.id == row.id:
-                    txn.delete(INSTALLED_SETS, row.identity)
+                    txn.delete(INSTALLED_SETS, key)
                 self._retired[row.id] = due
         self._sweep.set()
         return {}

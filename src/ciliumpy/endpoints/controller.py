@@ -393,7 +393,9 @@ class Endpoints:
             await _whole(self._records.save_all, records)
 
     def _place(self, txn: WriteTransaction, row: Endpoint) -> bool:
-        """Write the row with the identity of its labels; with its former one until there is a new one."""
+        """Write the row with its pod's ports and the identity of its labels: the former one until there is one."""
+        if pod := txn.get(PODS, (row.namespace, row.pod)):
+            row = msgspec.structs.replace(row, named_ports=pod.ports)
         txn.upsert(IDENTITY_REQUESTS, IdentityRequest(row.labels))
         found = txn.by(IDENTITIES, "labels", row.labels)
         if found:

@@ -27,7 +27,8 @@ def shown_state(db: Database, row: Endpoint) -> tuple[str, str]:
     sets, kernel = db.table(POLICY_SETS), db.table(KERNEL_ENDPOINTS)
     for policy in sets.by("identity", row.identity):
         status = sets.status(policy.id)
-        if policy.current and status.state == "error":
+        its_own = policy.named_ports in (None, row.named_ports)
+        if policy.current and its_own and status.state == "error":
             return NOT_READY, status.error
     wanted = kernel.get(row.id)
     if wanted is None or wanted.generation != row.generation:

@@ -11,30 +11,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from ciliumpy.enforcement.bits import FORMER, Bits
 from ciliumpy.enforcement.encode import DoesNotFitError, Numbers, encode
+from ciliumpy.enforcement.local import Local, Variant
 from ciliumpy.enforcement.memory import Memory, NoMemory
+from ciliumpy.enforcement.pod_ports import PodPorts, numbers_of
 from ciliumpy.enforcement.vectors import Vectors
-from ciliumpy.model.verdicts import Enforcement
+from ciliumpy.policy.compile import DEFAULTS
 from ciliumpy.policy.repository import PolicyKey, Repository
+from ciliumpy.policy.resolve import NO_PORTS, port_label
 from ciliumpy.state.observer import wait_any
-from ciliumpy.tables.datapath import INSTALLED_SETS
+from ciliumpy.tables.datapath import INSTALLED_SETS, InstalledSet
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, SelectorBit
 from ciliumpy.tables.identities import IDENTITIES
-from ciliumpy.tables.source import POLICIES
+from ciliumpy.tables.source import ENDPOINT_OBJECTS, PODS, POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ciliumpy.model.options import PolicyOptions
     from ciliumpy.model.selectors import Selector
     from ciliumpy.policy.compiled import CompiledPolicy
-    from ciliumpy.state.database import Database
+    from ciliumpy.state.database import Database, WriteTransaction
     from ciliumpy.state.jobs import Job
 
 VECTOR_BITS = 1024
@@ -81,7 +84,7 @@ class Controller:
         kernel: KernelSets,
         *,
         ready: asyncio.Event,
-        enforcement: Enforcement = Enforcement.DEFAULT,
+        options: PolicyOptions = DEFAULTS,
         memory: Memory | None = None,
         last_set: int = 0,
         last_class: int = 0,
@@ -98,22 +101,27 @@ class Controller:
         self._bits = Bits(size, remembered)
         self._vectors = Vectors(size, remembered)
         self._numbers = Numbers(last_set, last_class)
-        self._repository = Repository(enforcement)
+        self._repository = Repository(options)
         self._policies = db.table(POLICIES).observe("enforcement")
         self._identities = db.table(IDENTITIES).observe("enforcement")
         self._endpoints = db.table(ENDPOINTS).observe("enforcement")
         self._installed = db.table(INSTALLED_SETS).observe("enforcement")
-        self._local: dict[int, int] = {}  # endpoint -> identity
-        self._users: Counter[int] = Counter()  # identity -> endpoints
+        self._pods = db.table(PODS).observe("enforcement")
+        self._remote = db.table(ENDPOINT_OBJECTS).observe("enforcement")
+        self._local = Local()
+        self._pod_ports = PodPorts()
         self._dirty: set[int] = set()
-        self._compiled: dict[int, CompiledPolicy] = {}  # identity -> what its current set was encoded from
-        self._refused: dict[int, str] = {}  # identity -> why its policy is not in force
-        self._pending: dict[int, int] = {}  # identity -> set that is not yet in force
+        self._sets: dict[int, list[Variant]] = {}  # identity -> the sets it shall have
+        self._compiled: dict[Variant, CompiledPolicy] = {}  # what its current set was encoded from
+        self._refused: dict[Variant, str] = {}  # why its policy is not in force
+        self._pending: dict[Variant, int] = {}  # set that is not yet in force
+        self._leaving: set[int] = set()  # identities with a set in force that no endpoint shall have any more
         self._unreported: set[PolicyKey] = set()  # policies whose status is not settled
         db.table(POLICIES).reconciled = True
         self._retired: set[int] = {FORMER} if remembered else set()  # deleted rows that the kernel may still have
         self._clearing: dict[int, None] = {}  # vectors whose write frees bits
         self._cleared: list[Selector] = []
+        self._feeds = (self._policies, self._identities, self._endpoints, self._pods, self._remote)
         self._slice_began_ns = 0
         self._compiling = False  # what was taken from the tables is not all in `_pending` yet
 
@@ -127,13 +135,7 @@ class Controller:
             else:
                 job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._size} selector bits")
             waiting = bool(self._retired or self._cleared or self._unreported or self._dirty)
-            await wait_any(
-                self._policies,
-                self._identities,
-                self._endpoints,
-                self._installed,
-                timeout_s=SWEEP_S if waiting else None,
-            )
+            await wait_any(*self._feeds, self._installed, timeout_s=SWEEP_S if waiting else None)
 
     def begin(self) -> None:
         """Show the bits that are remembered; where nobody knows what former sets' mean, they must not meet ours."""
@@ -148,8 +150,8 @@ class Controller:
         """Carry over everything that has changed since the last one."""
         self._slice_began_ns = self._db.clock.monotonic_ns()
         self._compiling = True
-        await self._follow_identities()
-        self._follow_endpoints()
+        named = self._follow_pods()
+        await self._follow_identities(named)
         await self._follow_policies()
         await self._compile()
         self._compiling = False
@@ -167,42 +169,51 @@ class Controller:
             classes=sum(len(row.classes) for row in sets),
             bits=len(self._bits),
             bits_total=self._size,
-            pending=len(self._pending)
-            + len(self._dirty)
-            + self._compiling
-            + sum(o.pending for o in (self._policies, self._identities, self._endpoints)),
+            pending=len(self._pending) + len(self._dirty) + self._compiling + sum(feed.pending for feed in self._feeds),
         )
 
     # What came in.
 
-    async def _follow_identities(self) -> None:
+    def _follow_pods(self) -> set[int]:
+        """See which endpoints are here, and which named ports each identity has; the identities of other ports."""
+        named: set[int] = set()
+        for pod in self._pods.take():
+            named |= self._pod_ports.set_pod((pod.row.namespace, pod.row.name), () if pod.deleted else pod.row.ports)
+        for remote in self._remote.take():
+            identity = 0 if remote.deleted else remote.row.identity
+            named |= self._pod_ports.set_identity((remote.row.namespace, remote.row.name), identity)
+        for change in self._endpoints.take():
+            endpoint = change.row
+            if change.deleted:
+                self._dirty |= self._local.remove_endpoint(endpoint.id)
+                continue
+            self._dirty |= self._local.set_endpoint(endpoint)
+            if endpoint.identity:
+                named |= self._pod_ports.set_identity((endpoint.namespace, endpoint.pod), endpoint.identity)
+                row = self._db.table(IDENTITIES).get(endpoint.identity)
+                if row is not None:
+                    self._dirty |= self._repository.set_subject(row.id, row.labels)
+        for identity in named:
+            self._dirty |= self._repository.set_ports(identity, self._pod_ports.of(identity))
+        return named
+
+    async def _follow_identities(self, named: set[int]) -> None:
         changed: set[int] = set()
         for change in self._identities.take():
             identity = change.row.id
             changed.add(identity)
             if change.deleted:
                 self._vectors.remove_identity(identity)
-            else:
-                self._vectors.set_identity(identity, change.row.labels)
-                if identity in self._users:
-                    self._dirty |= self._repository.set_subject(identity, change.row.labels)
+            elif identity in self._local:
+                self._dirty |= self._repository.set_subject(identity, change.row.labels)
+        for identity in changed | named:
+            row = self._db.table(IDENTITIES).get(identity)
+            if row is not None:
+                ports = (port_label(*port) for port in self._pod_ports.of(identity))
+                self._vectors.set_identity(identity, (*row.labels, *ports))
+                changed.add(identity)
             await self._breathe()
         await self._write_vectors(changed)
-
-    def _follow_endpoints(self) -> None:
-        for change in self._endpoints.take():
-            endpoint = change.row
-            before = self._local.pop(endpoint.id, 0)
-            if before:
-                self._users[before] -= 1
-            if not change.deleted and endpoint.identity:
-                self._local[endpoint.id] = endpoint.identity
-                self._users[endpoint.identity] += 1
-                row = self._db.table(IDENTITIES).get(endpoint.identity)
-                if row is not None:
-                    self._dirty |= self._repository.set_subject(row.id, row.labels)
-            if before and not self._users[before]:
-                self._forget(before)
 
     async def _follow_policies(self) -> None:
         for change in self._policies.take():
@@ -216,44 +227,37 @@ class Controller:
                 self._unreported.add(key)
             await self._breathe()
 
-    def _forget(self, identity: int) -> None:
-        """No endpoint here has that identity any more."""
-        del self._users[identity]
-        self._repository.remove_subject(identity)
-        self._dirty.discard(identity)
-        self._compiled.pop(identity, None)
-        self._refused.pop(identity, None)
-        self._pending.pop(identity, None)
-        with self._db.write() as txn:
-            for row in txn.by(POLICY_SETS, "identity", identity):
-                txn.delete(POLICY_SETS, row.id)
-                self._retired.add(row.id)
-
     # What goes out.
 
     async def _compile(self) -> None:
-        compiled: dict[int, CompiledPolicy] = {}
-        for identity in sorted(self._dirty):
-            result = self._repository.compile(identity)
-            if self._compiled.get(identity) != result or identity in self._refused:
-                compiled[identity] = result
-            await self._breathe()
+        compiled: dict[Variant, CompiledPolicy] = {}
+        identities = sorted(self._dirty)
         self._dirty.clear()
-        fitting: dict[int, CompiledPolicy] = {}
+        for identity in identities:
+            if identity not in self._local:
+                self._repository.remove_subject(identity)
+            self._sets[identity] = self._local.variants(identity, by_ports=self._repository.asks_own_ports(identity))
+            for variant in self._sets[identity]:
+                ports = NO_PORTS if variant.named_ports is None else numbers_of(variant.named_ports)
+                result = self._repository.compile(identity, ports)
+                if self._compiled.get(variant) != result or variant in self._refused:
+                    compiled[variant] = result
+                await self._breathe()
+        fitting: dict[Variant, CompiledPolicy] = {}
         new: list[Selector] = []
-        for identity, result in compiled.items():
+        for variant, result in compiled.items():
             try:
                 new += self._bits.take(result.selectors())
-                fitting[identity] = result
+                fitting[variant] = result
             except DoesNotFitError as error:
-                self._refuse(identity, str(error))
+                self._refuse(variant, str(error))
         # On disk first: an agent that starts after a crash must know what a bit in the kernel means.
         if new and (fault := self._remember()):
             self._bits.give_back(new, self._cleared)
-            for identity in [i for i, result in fitting.items() if not set(new).isdisjoint(result.selectors())]:
-                del fitting[identity]
-                self._refuse(identity, fault)
-                self._dirty.add(identity)
+            for variant in [v for v, result in fitting.items() if not set(new).isdisjoint(result.selectors())]:
+                del fitting[variant]
+                self._refuse(variant, fault)
+                self._dirty.add(variant.identity)
         elif new:
             self._write_bits(new)
             changed: set[int] = set()
@@ -261,9 +265,42 @@ class Controller:
                 changed |= self._vectors.give({selector: self._bits[selector]})
                 await self._breathe()
             await self._write_vectors(changed)
-        for identity, result in fitting.items():
-            self._write_set(identity, result)
+        for variant, result in fitting.items():
+            self._write_set(variant, result)
             await self._breathe()
+        self._leave(identities)
+
+    def _leave(self, identities: Iterable[int]) -> None:
+        """Sets that no endpoint shall have any more are no longer current, unless the ones to follow are refused."""
+        with self._db.write() as txn:
+            for identity in identities:
+                wanted = self._sets[identity]
+                if not wanted:
+                    self._forget(txn, identity)
+                if any(variant in self._refused for variant in wanted):
+                    continue
+                for row in txn.by(POLICY_SETS, "identity", identity):
+                    variant = Variant(identity, row.named_ports)
+                    if variant not in wanted:
+                        self._drop(variant)
+                        self._leaving.add(identity)
+                        if row.current:
+                            txn.upsert(POLICY_SETS, msgspec.structs.replace(row, current=False))
+
+    def _forget(self, txn: WriteTransaction, identity: int) -> None:
+        """No endpoint here has that identity any more."""
+        del self._sets[identity]
+        for row in txn.by(POLICY_SETS, "identity", identity):
+            txn.delete(POLICY_SETS, row.id)
+            self._retired.add(row.id)
+        for variant in [v for v in (*self._compiled, *self._refused) if v.identity == identity]:
+            self._drop(variant)
+        self._leaving.discard(identity)
+
+    def _drop(self, variant: Variant) -> None:
+        self._compiled.pop(variant, None)
+        self._refused.pop(variant, None)
+        self._pending.pop(variant, None)
 
     def _remember(self) -> str:
         """Write the bits down; return why that cannot be."""
@@ -274,28 +311,31 @@ class Controller:
             return f"selectors that are new here cannot be written down: {error.strerror}"
         return ""
 
-    def _write_set(self, identity: int, result: CompiledPolicy) -> None:
+    def _write_set(self, variant: Variant, result: CompiledPolicy) -> None:
+        identity, ports = variant
+        revision = self._repository.revision
         try:
-            row = encode(result, identity, self._bits.assigned, self._numbers, self._repository.revision, self._size)
+            row = encode(result, identity, self._bits.assigned, self._numbers, revision, self._size, ports)
         except DoesNotFitError as error:
-            self._refuse(identity, str(error))
+            self._refuse(variant, str(error))
             return
-        self._refused.pop(identity, None)
-        self._compiled[identity] = result
-        self._pending[identity] = row.id
+        self._refused.pop(variant, None)
+        self._compiled[variant] = result
+        self._pending[variant] = row.id
         self._bits.hold(row.id, result.selectors())
         with self._db.write() as txn:
             for former in txn.by(POLICY_SETS, "identity", identity):
-                txn.upsert(POLICY_SETS, msgspec.structs.replace(former, current=False))
+                if former.named_ports == ports:
+                    txn.upsert(POLICY_SETS, msgspec.structs.replace(former, current=False))
             txn.upsert(POLICY_SETS, row)
 
-    def _refuse(self, identity: int, reason: str) -> None:
+    def _refuse(self, variant: Variant, reason: str) -> None:
         """Keep the former set; said on the job and on every policy that is part of the refused one."""
-        text = f"the policy of identity {identity} does not fit, the former one stays in force: {reason}"
-        if self._refused.get(identity) != text:
+        text = f"the policy of identity {variant.identity} does not fit, the former one stays in force: {reason}"
+        if self._refused.get(variant) != text:
             _log.error("%s", text)
-        self._refused[identity] = text
-        self._unreported |= self._repository.policies_of(identity)
+        self._refused[variant] = text
+        self._unreported |= self._repository.policies_of(variant.identity)
 
     async def _write_vectors(self, identities: Iterable[int]) -> None:
         left = sorted(identities)
@@ -321,10 +361,14 @@ class Controller:
         """See which sets are in force, and say so on the policies."""
         self._installed.take()
         installed = self._db.table(INSTALLED_SETS)
-        for identity, number in list(self._pending.items()):
-            row = installed.get(identity)
+        for variant, number in list(self._pending.items()):
+            row = installed.get(variant)
             if row is not None and row.id == number:
-                del self._pending[identity]
+                del self._pending[variant]
+                self._unreported |= self._repository.policies_of(variant.identity)
+        for identity in list(self._leaving):
+            if all(Variant(identity, row.named_ports) in self._sets[identity] for row in self._in_force(identity)):
+                self._leaving.discard(identity)
                 self._unreported |= self._repository.policies_of(identity)
         table = self._db.table(POLICIES)
         for key in list(self._unreported):
@@ -334,27 +378,38 @@ class Controller:
             if not errors and not waiting:
                 self._unreported.discard(key)
 
+    def _in_force(self, identity: int) -> list[InstalledSet]:
+        return self._db.table(INSTALLED_SETS).by("identity", identity)
+
     def _state_of(self, key: PolicyKey) -> tuple[str, bool]:
         """Why a policy is not in force somewhere, and whether it is still on its way."""
         sets = self._db.table(POLICY_SETS)
         subjects = self._repository.selected_by(key)
-        for identity in sorted(subjects):
-            if identity in self._refused:
-                return self._refused[identity], False
-            number = self._pending.get(identity)
+        variants = [variant for identity in sorted(subjects) for variant in self._sets.get(identity, ())]
+        for variant in variants:
+            if variant in self._refused:
+                return self._refused[variant], False
+            number = self._pending.get(variant)
             if number is not None and sets.status(number).state == "error":
                 return sets.status(number).error, True
-        return "", any(identity in self._pending for identity in subjects)
+        waiting = any(variant in self._pending for variant in variants)
+        return "", waiting or not self._leaving.isdisjoint(subjects)
 
     # What goes away.
 
     def _retire(self) -> None:
-        """Delete the rows of superseded sets whose successor is in force."""
+        """Delete the rows of superseded sets whose successors are in force."""
         installed = self._db.table(INSTALLED_SETS)
         gone = []
         for row in self._db.table(POLICY_SETS).all():
-            in_force = installed.get(row.identity)
-            if not row.current and (in_force is None or in_force.id != row.id):
+            if row.current:
+                continue
+            variant, wanted = Variant(row.identity, row.named_ports), self._sets.get(row.identity, [])
+            if variant in wanted:
+                in_force = installed.get(variant)
+                if in_force is None or in_force.id != row.id:
+                    gone.append(row.id)
+            elif not any(one in self._pending or one in self._refused for one in wanted):
                 gone.append(row.id)
         if gone:
             with self._db.write() as txn:
@@ -392,7 +447,7 @@ class Controller:
             for bit in freed:
                 txn.delete(SELECTOR_BITS, bit)
         self._remember()
-        self._dirty.update(self._refused)  # there is room now
+        self._dirty.update(variant.identity for variant in self._refused)  # there is room now
 
     async def _breathe(self) -> None:
         """Give the loop to others when this slice of work is used up."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ciliumpy.model.selectors import Selector
     from ciliumpy.policy.compiled import CompiledClass, CompiledDirection, CompiledPolicy
+    from ciliumpy.tables.source import NamedPort
 
 CLASS_LEVELS = 16
 RANGE_ENTRIES = 64
@@ -40,7 +41,13 @@ class Numbers:
 
 
 def encode(
-    compiled: CompiledPolicy, identity: int, bits: Mapping[Selector, int], numbers: Numbers, revision: int, size: int
+    compiled: CompiledPolicy,
+    identity: int,
+    bits: Mapping[Selector, int],
+    numbers: Numbers,
+    revision: int,
+    size: int,
+    named_ports: tuple[NamedPort, ...] | None = None,
 ) -> PolicySet:
     """Encode a compiled policy; `bits` has every selector of it, masks are `size` bits. DoesNotFitError."""
     classes: dict[CompiledClass, PortClass] = {}
@@ -64,6 +71,7 @@ def encode(
         ports=ports,
         classes=tuple(classes.values()),
         revision=revision,
+        named_ports=named_ports,
     )
 
 

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.model.identity import Reserved
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.model.ports import MAX_PORT, PortRange
 from ciliumpy.model.rule import Rule
 from ciliumpy.model.selectors import EVERYBODY, Selector, all_of, exists
@@ -38,32 +39,55 @@ class Named(NamedTuple):
     bound: Bound | None
 
 
-def compile_policy(rules: Iterable[Named], enforcement: Enforcement = Enforcement.DEFAULT) -> CompiledPolicy:
-    """Compile the rules that select an identity. They must all select it; both directions may be mixed."""
+class Subject(NamedTuple):
+    """What decides about a subject besides the rules that select it."""
+
+    host: bool = False  # this node: closed only with a host firewall, and never open to itself for being the host
+    unknown: bool = False  # reserved:init, so that no rule can select it: closed
+
+
+POD = Subject()
+DEFAULTS = PolicyOptions()
+
+
+def mode(subject: Subject, options: PolicyOptions) -> Enforcement:
+    """When a direction of the subject is closed."""
+    if subject.host and not options.host_firewall:
+        return Enforcement.NEVER
+    if subject.unknown and options.enforcement is Enforcement.DEFAULT:
+        return Enforcement.ALWAYS
+    return options.enforcement
+
+
+def compile_policy(rules: Iterable[Named], options: PolicyOptions = DEFAULTS, subject: Subject = POD) -> CompiledPolicy:
+    """Compile the rules that select an identity, resolved (`resolve`). Both directions may be mixed."""
     rules = list(rules)
     return CompiledPolicy(
-        *(compile_direction([n for n in rules if n.rule.direction is side], side, enforcement) for side in Direction)
+        *(
+            compile_direction([n for n in rules if n.rule.direction is side], side, options, subject)
+            for side in Direction
+        )
     )
 
 
 def compile_direction(
-    rules: Sequence[Named], direction: Direction, enforcement: Enforcement = Enforcement.DEFAULT
+    rules: Sequence[Named], direction: Direction, options: PolicyOptions = DEFAULTS, subject: Subject = POD
 ) -> CompiledDirection:
     """Compile the rules of one direction; without any, it is closed only where enforcement is `always`."""
+    enforcement = mode(subject, options)
     if enforcement is Enforcement.NEVER or not (rules or enforcement is Enforcement.ALWAYS):
         return CompiledDirection(enforced=False)
-    rules = [*rules, *standing(rules, direction, enforcement)]
+    if not any(named.rule.default_deny for named in rules) and enforcement is not Enforcement.ALWAYS:
+        rules = [*rules, Named(_allow(direction, None), None)]
+    elif rules and open_to_host(direction, options, subject):
+        rules = [*rules, Named(_allow(direction, (HOST,)), None)]
     default = _levels([named for named in rules if named.rule.ports is None])
     return CompiledDirection(enforced=True, default=default, rows=tuple(_rows(rules, default)))
 
 
-def standing(rules: Sequence[Named], direction: Direction, enforcement: Enforcement) -> list[Named]:
-    """What holds where no rule says anything: all is allowed if no rule closes, and the host reaches its pods."""
-    if not any(named.rule.default_deny for named in rules) and enforcement is not Enforcement.ALWAYS:
-        return [Named(_allow(direction, None), None)]
-    if direction is Direction.INGRESS and rules:
-        return [Named(_allow(direction, (HOST,)), None)]
-    return []
+def open_to_host(direction: Direction, options: PolicyOptions, subject: Subject) -> bool:
+    """Whether the host reaches the subject where no rule says anything: a node reaches its pods, not another host."""
+    return direction is Direction.INGRESS and not subject.host and options.allow_localhost == "always"
 
 
 def _allow(direction: Direction, peers: tuple[Selector, ...] | None) -> Rule:
@@ -120,7 +144,7 @@ def _levels(rules: Sequence[Named]) -> CompiledClass:
         level = _level(list(group), tier, proxy)
         if level is None or tier == passed:
             continue
-        if levels and _same(levels[-1], level):
+        if levels and _same(levels[-1], level) and not _passed_over(levels, level.tier):
             level = _merge(levels.pop(), level)
         levels.append(level)
         if level.everybody and level.verdict is Verdict.PASS:
@@ -143,6 +167,12 @@ def _same(one: CompiledLevel, other: CompiledLevel) -> bool:
     """
     alike = (one.verdict, one.proxy, one.everybody) == (other.verdict, other.proxy, other.everybody)
     return alike and (one.tier == other.tier or (one.verdict is not Verdict.PASS and other.tier != Tier.DEFAULT))
+
+
+def _passed_over(levels: Sequence[CompiledLevel], tier: int) -> bool:
+    """Whether a pass leads to the first level of another tier, which the last one must then not be part of."""
+    last = levels[-1].tier
+    return last != tier and any(level.verdict is Verdict.PASS and level.tier == last for level in levels)
 
 
 def _level(rules: list[Named], tier: int, proxy: tuple[int, str]) -> CompiledLevel | None:

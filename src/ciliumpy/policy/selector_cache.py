@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from ciliumpy.model.labels import Label, parse
-from ciliumpy.model.selectors import Conjunction, Operator, Requirement, Selector
+from ciliumpy.model.selectors import CIDR, Conjunction, Operator, Requirement, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,7 +127,7 @@ def _terms(labels: Iterable[Label]) -> set[Term]:
 
 def _pivot(conjunction: Conjunction) -> Requirement | None:
     """A requirement that needs a label to be there; rather one that needs few values of it."""
-    positive = [r for r in conjunction if r.operator in (Operator.IN, Operator.EXISTS)]
+    positive = [r for r in conjunction if r.operator in (Operator.IN, Operator.EXISTS) and r.source != CIDR]
     # The namespace and cluster of a policy stand in nearly every selector, and are met by many.
     return min(positive, key=lambda r: (r.operator is not Operator.IN, r.key.startswith("io."), r), default=None)
 

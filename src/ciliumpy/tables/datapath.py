@@ -9,15 +9,20 @@ from __future__ import annotations
 import msgspec
 
 from ciliumpy.state.table import TableSpec
+from ciliumpy.tables.source import NamedPort
 
 
 class InstalledSet(msgspec.Struct, frozen=True):
-    """A policy set that is complete in the kernel and current for its identity: endpoints may point at it."""
+    """A policy set that is complete in the kernel: endpoints of its identity, and of its named ports, point at it.
+
+    Where an endpoint could point at two, the one with the higher number is the newer.
+    """
 
     identity: int
     id: int
     ingress_enforced: bool
     egress_enforced: bool
+    named_ports: tuple[NamedPort, ...] | None = None  # None: whatever ports the endpoint has
 
 
 class KernelEndpoint(msgspec.Struct, frozen=True):
@@ -58,7 +63,12 @@ class NodeAddress(msgspec.Struct, frozen=True):
     native: bool = False  # of the device to the other nodes: they are told of it
 
 
-INSTALLED_SETS = TableSpec("installed-sets", InstalledSet, key=lambda r: r.identity)
+INSTALLED_SETS = TableSpec(
+    "installed-sets",
+    InstalledSet,
+    key=lambda r: (r.identity, r.named_ports),
+    indexes={"identity": lambda r: (r.identity,)},
+)
 KERNEL_ENDPOINTS = TableSpec(
     "kernel-endpoints", KernelEndpoint, key=lambda r: r.slot, indexes={"set": lambda r: (r.policy_set,)}
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from ciliumpy.state.table import TableSpec
+from ciliumpy.tables.source import NamedPort
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -28,6 +29,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     identity: int = 0  # 0: none yet
     state: str = "waiting-for-identity"  # as in the field: not-ready, ready, restoring, disconnecting, ...
     error: str = ""
+    named_ports: tuple[NamedPort, ...] = ()  # of the pod's containers
     chained: bool = False  # devices and addresses are another CNI plugin's: never made, filled or removed here
 
 

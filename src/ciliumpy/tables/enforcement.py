@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ciliumpy.state.table import TableSpec
+from ciliumpy.tables.source import NamedPort
 
 EVERYBODY_BIT = 0xFFFF  # in a rule reference: the level meets everybody
 
@@ -49,6 +50,7 @@ class PortRow(msgspec.Struct, frozen=True):
 class PolicySet(msgspec.Struct, frozen=True):
     """The compiled policy of one identity on this node. Immutable: a change is a new id.
 
+    Where a rule calls a port of the identity's pods by name there is a set for each of the port lists that these have.
     `current` tells whether endpoints shall point at it; a superseded set stays, not current, until the datapath has let
     go of it.
     """
@@ -62,6 +64,7 @@ class PolicySet(msgspec.Struct, frozen=True):
     classes: tuple[PortClass, ...]
     revision: int  # of the policy repository it was compiled from
     current: bool = True
+    named_ports: tuple[NamedPort, ...] | None = None  # of the endpoints it is for; None: of all of the identity
 
 
 SELECTOR_BITS = TableSpec("selector-bits", SelectorBit, key=lambda r: r.bit)

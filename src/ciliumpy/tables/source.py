@@ -9,7 +9,7 @@ from ciliumpy.model.rule import Rule
 from ciliumpy.state.table import TableSpec
 
 
-class NamedPort(msgspec.Struct, frozen=True):
+class NamedPort(msgspec.Struct, frozen=True, order=True):
     name: str
     protocol: str  # TCP, UDP, SCTP
     port: int

@@ -174,7 +174,7 @@ async def test_a_table_is_dumped_with_camel_case_keys_and_hexadecimal_bytes(tmp_
     async with served(agent, tmp_path / "agent.sock") as client:
         sets = (await asyncio.to_thread(client.get, "/v1/statedb/installed-sets"))["items"]
         vectors = (await asyncio.to_thread(client.get, "/v1/statedb/vectors"))["items"]
-    row = {"identity": 7, "id": 3, "ingressEnforced": True, "egressEnforced": False}
+    row = {"identity": 7, "id": 3, "ingressEnforced": True, "egressEnforced": False, "namedPorts": None}
     assert sets == [{"revision": 1, "row": row}]
     assert vectors[0]["row"] == {"identity": 7, "words": "01ff"}
     assert vectors[0]["status"] == {"state": "pending", "error": ""}

@@ -68,7 +68,7 @@ async def test_a_set_is_written_whole_and_then_announced(kernel: Kernel, db) -> 
     assert levels["flags"][:2].tolist() == [1, 0]
     assert levels["proxy_port"][1] == 10001
     assert levels["mask"][1].tobytes() == MASK
-    assert db.table(INSTALLED_SETS).get(300).id == 1
+    assert db.table(INSTALLED_SETS).get((300, None)).id == 1
 
 
 async def test_the_set_comes_last(kernel: Kernel, db) -> None:
@@ -98,7 +98,7 @@ async def test_a_set_that_finds_a_full_map_leaves_nothing_and_the_former_in_forc
     errors = await target.update([third])
     assert errors == {3: f"map {full} is full: all 2 rows are in use; the former policy stays in force"}
     assert {name: dict(map_.rows) for name, map_ in kernel.maps.items()} == before
-    assert db.table(INSTALLED_SETS).get(300).id == 1
+    assert db.table(INSTALLED_SETS).get((300, None)).id == 1
     assert not target.holds(3)
 
 

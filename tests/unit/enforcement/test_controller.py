@@ -4,172 +4,21 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ciliumpy.enforcement.controller import Controller
-from ciliumpy.enforcement.memory import FileMemory, Memory
-from ciliumpy.model.labels import parse
-from ciliumpy.model.ports import PortRange
+from ciliumpy.enforcement.memory import FileMemory
 from ciliumpy.model.rule import Rule
-from ciliumpy.model.selectors import Selector, all_of, equals
 from ciliumpy.model.verdicts import Direction, Verdict
-from ciliumpy.policy.compile import Named
-from ciliumpy.policy.compiled import Bound
-from ciliumpy.policy.oracle import judge
-from ciliumpy.state.database import Database
-from ciliumpy.tables.datapath import INSTALLED_SETS, InstalledSet
-from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
-from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, PolicySet
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
+from ciliumpy.tables.endpoints import ENDPOINTS
+from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, PolicySet
 from ciliumpy.tables.identities import IDENTITIES, Identity
 from ciliumpy.tables.source import POLICIES, Policy
 from tests.soak import scaled
-from tests.unit.policy.lookup import lookup
-
-SIZE = 64
-
-
-class Kernel:
-    """Vectors and sets as maps hold them. Sets go in after vectors, and out when `let_go` says so."""
-
-    def __init__(self, db: Database, former: set[int] = frozenset()) -> None:
-        self.db = db
-        self.vectors: dict[int, bytes] = {}
-        self.sets: dict[int, PolicySet] = {}
-        self.current: dict[int, int] = {}  # identity -> set
-        self.former = set(former)
-        self.refuses = ""
-        self._vector_feed = db.table(VECTORS).observe("kernel")
-        self._set_feed = db.table(POLICY_SETS).observe("kernel")
-
-    def holds(self, number: int) -> bool:
-        return number in self.sets
-
-    def holds_former(self) -> bool:
-        return bool(self.former)
-
-    def drop_former(self) -> int:
-        count = len(self.former)
-        self.former.clear()
-        return count
-
-    def take_vectors(self) -> None:
-        table = self.db.table(VECTORS)
-        for change in self._vector_feed.take():
-            if change.deleted:
-                self.vectors.pop(change.row.identity, None)
-            else:
-                self.vectors[change.row.identity] = change.row.words
-                table.set_status(change.row.identity, change.revision, "done")
-
-    def take_sets(self) -> None:
-        self.take_vectors()
-        table = self.db.table(POLICY_SETS)
-        for change in self._set_feed.take():
-            row = change.row
-            if change.deleted or not row.current:
-                continue
-            if self.refuses:
-                table.set_status(row.id, change.revision, "error", self.refuses)
-                continue
-            self.sets[row.id] = row
-            self.current[row.identity] = row.id
-            table.set_status(row.id, change.revision, "done")
-            with self.db.write() as txn:
-                txn.upsert(
-                    INSTALLED_SETS, InstalledSet(row.identity, row.id, row.ingress_enforced, row.egress_enforced)
-                )
-
-    def let_go(self) -> None:
-        rows = {row.id for row in self.db.table(POLICY_SETS).all()}
-        self.sets = {n: row for n, row in self.sets.items() if n in rows or self.current.get(row.identity) == n}
-        self.former.clear()
-
-
-class Disk:
-    """A memory whose disk can be full."""
-
-    def __init__(self) -> None:
-        self.full = False
-        self.kept: dict[int, str] = {}
-
-    def load(self) -> None:
-        return None
-
-    def save(self, bits: Mapping[Selector, int]) -> None:
-        if self.full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.kept = {bit: str(selector) for selector, bit in bits.items()}
-
-
-class World:
-    """A database, the controller, and what the verdicts should be."""
-
-    def __init__(self, *, memory: Memory | None = None, former: set[int] = frozenset(), size: int = SIZE) -> None:
-        self.db = Database([POLICIES, IDENTITIES, ENDPOINTS, INSTALLED_SETS, SELECTOR_BITS, VECTORS, POLICY_SETS])
-        self.kernel = Kernel(self.db, former)
-        ready = asyncio.Event()
-        ready.set()
-        self.controller = Controller(self.db, self.kernel, ready=ready, memory=memory, size=size, last_set=len(former))
-        self.controller.begin()
-
-    def policy(self, name: str, *rules: Rule) -> None:
-        with self.db.write() as txn:
-            txn.upsert(POLICIES, Policy("CiliumNetworkPolicy", "default", name, rules, "file.yaml"))
-
-    def no_policy(self, name: str) -> None:
-        with self.db.write() as txn:
-            txn.delete(POLICIES, ("CiliumNetworkPolicy", "default", name))
-
-    def identity(self, number: int, *labels: str) -> None:
-        with self.db.write() as txn:
-            txn.upsert(IDENTITIES, Identity(number, tuple(sorted(labels))))
-
-    def endpoint(self, number: int, identity: int) -> None:
-        row = Endpoint(number, 1, "default", f"p{number}", "c", "eth0", f"lxc{number}", 1, 2, "", "", identity=identity)
-        with self.db.write() as txn:
-            txn.upsert(ENDPOINTS, row)
-
-    def no_endpoint(self, number: int) -> None:
-        with self.db.write() as txn:
-            txn.delete(ENDPOINTS, number)
-
-    async def settle(self) -> None:
-        for _ in range(6):
-            await self.controller.round()
-            self.kernel.take_sets()
-            self.kernel.let_go()
-
-    def status(self, name: str) -> tuple[str, str]:
-        status = self.db.table(POLICIES).status(("CiliumNetworkPolicy", "default", name))
-        return status.state, status.error
-
-    def verdict(self, subject: int, peer: int, direction: Direction, port: int) -> str:
-        row = self.kernel.sets[self.kernel.current[subject]]
-        return lookup(row, self.kernel.vectors, peer, direction, 6, port).verdict
-
-    def should(self, subject: int, peer: int, direction: Direction, port: int) -> str:
-        rules = [
-            Named(rule, Bound(row.kind, row.namespace, row.name, rule.path))
-            for row in self.db.table(POLICIES).all()
-            for rule in row.rules
-        ]
-        labels = {row.id: tuple(parse(t) for t in row.labels) for row in self.db.table(IDENTITIES).all()}
-        return judge(rules, direction, labels[subject], labels[peer], 6, port).verdict
-
-
-def app(name: str) -> Selector:
-    return all_of(equals("k8s", "app", name))
-
-
-def allow(subject: str, peer: str, port: int = 80, verdict: Verdict = Verdict.ALLOW) -> Rule:
-    ports = (PortRange(6, port, port),)
-    return Rule("spec.ingress[0]", app(subject), Direction.INGRESS, verdict, (app(peer),), ports)
+from tests.unit.enforcement.world import SIZE, Disk, World, allow, app, calling
 
 
 async def test_a_policy_becomes_a_set_and_is_reported_when_it_is_in_force():
@@ -197,6 +46,56 @@ async def test_an_endpoint_that_no_rule_selects_has_an_open_set():
     world.endpoint(1, 300)
     await world.settle()
     assert world.verdict(300, 300, Direction.INGRESS, 80) == "allowed"
+
+
+async def test_replicas_share_a_set_until_a_rule_names_a_port_that_they_have_not_alike():
+    world = World()
+    world.identity(300, "k8s:app=web")
+    world.identity(301, "k8s:app=api")
+    for number, port in ((1, 80), (2, 80), (3, 8080)):
+        world.endpoint(number, 300, http=port)
+    world.policy("p", allow("web", "api"))
+    await world.settle()
+    assert len(set(world.kernel.slots.values())) == len(world.kernel.sets) == 1
+    world.policy("p", calling("web", "api"))
+    await world.controller.round()
+    world.kernel.take_sets()
+    assert world.status("p")[0] == "pending", "the former set is still announced"
+    await world.settle()
+    assert world.status("p") == ("done", "")
+    assert len(world.kernel.sets) == 2
+    for endpoint, open_port in ((1, 80), (2, 80), (3, 8080)):
+        for port in (80, 8080):
+            found = world.verdict(endpoint, 301, Direction.INGRESS, port)
+            assert found == ("allowed" if port == open_port else "denied")
+    world.endpoint(3, 300, http=80)
+    world.policy("q", allow("web", "api", port=9))
+    await world.settle()
+    assert len(world.kernel.sets) == 1
+    world.policy("p", allow("web", "api"))
+    await world.settle()
+    assert world.verdict(3, 301, Direction.INGRESS, 80) == "allowed"
+    assert [row.named_ports for row in world.db.table(POLICY_SETS).all()] == [None]
+
+
+async def test_egress_to_a_named_port_goes_to_each_peers_own_number():
+    world = World()
+    for number, name in ((300, "web"), (301, "api"), (302, "api")):
+        world.identity(number, f"k8s:app={name}", f"k8s:n={number}")
+    world.endpoint(1, 300)
+    world.endpoint(2, 301, http=80)
+    world.endpoint(3, 302, http=8080)
+    world.policy("p", calling("web", "api", Direction.EGRESS))
+    await world.settle()
+    answers = {(p, n): world.verdict(300, p, Direction.EGRESS, n) for p in (301, 302) for n in (80, 8080)}
+    assert answers == {(301, 80): "allowed", (301, 8080): "denied", (302, 80): "denied", (302, 8080): "allowed"}
+    world.endpoint(3, 302, http=9090)
+    await world.settle()
+    assert world.verdict(300, 302, Direction.EGRESS, 9090) == "allowed"
+    assert world.verdict(300, 302, Direction.EGRESS, 8080) == "denied"
+    world.no_endpoint(3)
+    await world.settle()
+    assert world.verdict(300, 302, Direction.EGRESS, 9090) == "denied"
 
 
 async def test_a_set_that_has_no_room_is_refused_whole_until_there_is():
@@ -312,11 +211,20 @@ steps = st.lists(
         st.tuples(
             st.just("policy"),
             st.sampled_from("pq"),
-            st.lists(st.builds(allow, names, names, st.sampled_from([80, 81]), st.sampled_from(Verdict)), max_size=3),
+            st.lists(
+                st.builds(allow, names, names, st.sampled_from([80, 81]), st.sampled_from(Verdict))
+                | st.builds(calling, names, names, st.sampled_from(Direction)),
+                max_size=3,
+            ),
         ),
         st.tuples(st.just("no policy"), st.sampled_from("pq")),
         st.tuples(st.just("identity"), st.integers(300, 302), names),
-        st.tuples(st.just("endpoint"), st.integers(1, 3), st.integers(300, 302)),
+        st.tuples(
+            st.just("endpoint"),
+            st.integers(1, 3),
+            st.integers(300, 302),
+            st.sampled_from([{}, {"http": 80}, {"http": 82}]),
+        ),
         st.tuples(st.just("no endpoint"), st.integers(1, 3)),
         st.sampled_from([("round",), ("vectors",), ("sets",), ("let go",), ("disk", True), ("disk", False)]),
     ),
@@ -341,8 +249,8 @@ async def test_whatever_happens_in_whatever_order(found):
                 world.no_policy(name)
             case "identity", number, name:
                 world.identity(number, f"k8s:app={name}")
-            case "endpoint", number, identity:
-                world.endpoint(number, identity)
+            case "endpoint", number, identity, ports:
+                world.endpoint(number, identity, **ports)
             case "no endpoint", number:
                 world.no_endpoint(number)
             case ("round",):
@@ -368,10 +276,11 @@ async def test_whatever_happens_in_whatever_order(found):
         for peer in (300, 301, 302):
             for direction in Direction:
                 for port in (80, 81, 82):
-                    asked = (endpoint.identity, peer, direction, port)
+                    asked = (endpoint.id, peer, direction, port)
                     assert world.verdict(*asked) == world.should(*asked)
     assert all(world.status(row.name)[0] == "done" for row in world.db.table(POLICIES).all())
-    assert len(world.db.table(POLICY_SETS)) == len({row.identity for row in world.db.table(ENDPOINTS).all()})
+    wanted = {one.policy_set for one in world.db.table(KERNEL_ENDPOINTS).all()}
+    assert {row.id for row in world.db.table(POLICY_SETS).all()} == wanted
 
 
 def bits_of(row: PolicySet) -> set[int]:

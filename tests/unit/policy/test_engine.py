@@ -12,16 +12,28 @@ from hypothesis import strategies as st
 from ciliumpy.enforcement.encode import DoesNotFitError, Numbers, encode, fit_ranges
 from ciliumpy.enforcement.vectors import Vectors
 from ciliumpy.model.labels import parse
-from ciliumpy.model.verdicts import Direction, Enforcement
+from ciliumpy.model.rule import Rule
+from ciliumpy.model.selectors import EVERYBODY, all_of, equals
+from ciliumpy.model.verdicts import Direction, Tier, Verdict
 from ciliumpy.policy.compile import Named, compile_policy
 from ciliumpy.policy.compiled import Bound
 from ciliumpy.policy.oracle import judge
 from ciliumpy.policy.repository import PolicyKey, Repository
+from ciliumpy.policy.resolve import PortNumbers, port_label, resolve
 from ciliumpy.policy.selector_cache import SelectorCache
 from ciliumpy.tables.enforcement import PortRow
 from tests.soak import scaled
 from tests.unit.policy.lookup import lookup
-from tests.unit.policy.strategies import PORTS, PROTOCOLS, label_sets, rules, selectors
+from tests.unit.policy.strategies import (
+    PORTS,
+    PROTOCOLS,
+    label_sets,
+    options,
+    port_numbers,
+    rules,
+    selectors,
+    services,
+)
 
 SIZE = 256
 
@@ -30,37 +42,75 @@ SIZE = 256
 @given(
     st.lists(rules(), max_size=8),
     label_sets,
-    st.lists(label_sets, min_size=1, max_size=4, unique=True),
-    st.sampled_from(Enforcement),
+    port_numbers,
+    st.lists(st.tuples(label_sets, port_numbers), min_size=1, max_size=4, unique_by=lambda peer: peer[0]),
+    services,
+    options,
 )
-def test_the_kernel_says_what_the_rules_say(found, subject, peers, enforcement):
-    parsed = tuple(parse(text) for text in subject)
+def test_the_kernel_says_what_the_rules_say(found, subject, own_ports, peers, known_services, chosen):
+    repository = Repository(chosen)
     named = [Named(rule, Bound("Policy", "", str(i), rule.path)) for i, rule in enumerate(found)]
-    own = [one for one in named if one.rule.subject.matches(parsed)]
-    compiled = compile_policy(own, enforcement)
+    for rule, bound in named:
+        repository.set_policy(PolicyKey(*bound_key(bound)), [rule])
+    for service in known_services:
+        repository.set_service(service)
+    for number, (_, ports) in enumerate(peers, 1):
+        repository.set_ports(number, ports)
+    repository.set_subject(1000, subject)
+    compiled = repository.compile(1000, own_ports)
     bits = {selector: SIZE - 1 - i * 3 for i, selector in enumerate(sorted(compiled.selectors()))}
     row = encode(compiled, 1, bits, Numbers(), 1, SIZE)
     vectors = Vectors(SIZE, bits)
-    for number, labels in enumerate(peers, 1):
-        vectors.set_identity(number, labels)
+    for number, (labels, ports) in enumerate(peers, 1):
+        vectors.set_identity(number, with_ports(labels, ports))
     words = {number: vectors.row(number).words for number in range(1, len(peers) + 1)}
-    for (number, labels), direction, protocol, port in product(
+    parsed = tuple(parse(text) for text in with_ports(subject, own_ports))
+    own = {str(n.bound) for n in repository.rules_of(1000)}
+    for (number, (labels, ports)), direction, protocol, port in product(
         enumerate(peers, 1), Direction, PROTOCOLS, PORTS if own else [80]
     ):
-        peer = tuple(parse(text) for text in labels)
-        wanted = judge(named, direction, parsed, peer, protocol, port, enforcement)
+        peer = tuple(parse(text) for text in with_ports(labels, ports))
+        wanted = judge(named, direction, parsed, peer, protocol, port, chosen, known_services)
         answer = lookup(row, words, number, direction, protocol, port)
         assert answer.verdict == wanted.verdict
         assert bool(answer.rules) == (wanted.reason == "policy")
         if wanted.named:
-            saying = {str(n.bound) for n in own if n.rule.verdict is wanted.named.rule.verdict}
-            assert set(answer.rules) <= saying
+            saying = {str(n.bound) for n in named if n.rule.verdict is wanted.named.rule.verdict}
+            assert set(answer.rules) <= saying & own
+
+
+def bound_key(bound: Bound) -> tuple[str, str, str]:
+    return bound.kind, bound.namespace, bound.name
+
+
+def with_ports(labels: tuple[str, ...], ports: PortNumbers) -> tuple[str, ...]:
+    return (*labels, *(port_label(*port) for port in ports))
+
+
+@pytest.mark.parametrize("skipped", [Verdict.ALLOW, Verdict.DENY])
+def test_a_pass_skips_what_stands_beside_the_next_tier(skipped):
+    """The level that it skips and the next tier's say the same, and must not become one all the same."""
+    a, b, c = (all_of(equals("k8s", "app", name)) for name in "abc")
+    rules = [
+        Rule("0", EVERYBODY, Direction.INGRESS, Verdict.PASS, (a,), None, tier=Tier.ADMIN),
+        Rule("1", EVERYBODY, Direction.INGRESS, skipped, (a, b), None, tier=Tier.ADMIN, priority=1),
+        Rule("2", EVERYBODY, Direction.INGRESS, skipped, (c,), None, tier=Tier.NORMAL),
+        Rule("3", EVERYBODY, Direction.INGRESS, Verdict.ALLOW, (a,), None, tier=Tier.BASELINE, default_deny=False),
+    ]
+    compiled = compile_policy([Named(rule, Bound("Policy", "", "p", rule.path)) for rule in rules])
+    assert [(level.tier, level.verdict) for level in compiled.ingress.default][:3] == [
+        (Tier.ADMIN, Verdict.PASS),
+        (Tier.ADMIN, skipped),
+        (Tier.NORMAL if skipped is Verdict.DENY else Tier.BASELINE, skipped),
+    ]
 
 
 @settings(max_examples=scaled(100), deadline=None)
 @given(st.lists(rules(), max_size=6), label_sets, st.randoms())
 def test_the_order_of_rules_does_not_matter(found, subject, random):
-    named = [Named(rule, Bound("Policy", "", str(i), rule.path)) for i, rule in enumerate(found)]
+    named = [
+        Named(one, Bound("Policy", "", str(i), rule.path)) for i, rule in enumerate(found) for one in resolve(rule)
+    ]
     shuffled = random.sample(named, len(named))
     assert compile_policy(named) == compile_policy(shuffled)
 
@@ -69,7 +119,9 @@ def test_the_order_of_rules_does_not_matter(found, subject, random):
 @given(st.lists(rules(), min_size=1, max_size=6), label_sets)
 def test_a_peer_without_a_vector_is_never_allowed_by_a_selector(found, subject):
     """An identity that the kernel does not know yet meets every deny, and of the rest what is for everybody only."""
-    compiled = compile_policy([Named(rule, Bound("Policy", "", "p", rule.path)) for rule in found])
+    compiled = compile_policy(
+        [Named(rule, Bound("Policy", "", "p", rule.path)) for one in found for rule in resolve(one)]
+    )
     bits = {selector: i for i, selector in enumerate(sorted(compiled.selectors()))}
     row = encode(compiled, 1, bits, Numbers(), 1, SIZE)
     denied_for_all = {1: b"\xff" * (SIZE // 8)}
@@ -165,18 +217,23 @@ repository_steps = st.lists(
         st.tuples(st.just("gone"), st.integers(0, 3)),
         st.tuples(st.just("subject"), st.integers(1, 4), label_sets),
         st.tuples(st.just("left"), st.integers(1, 4)),
+        st.tuples(st.just("services"), services),
+        st.tuples(st.just("no service"), st.sampled_from(["one", "two"]), st.sampled_from(["x", "y"])),
+        st.tuples(st.just("ports"), st.integers(1, 3), port_numbers),
     ),
     max_size=15,
 )
+OWN = ((6, "http", 80),)
 
 
 @settings(max_examples=scaled(100), deadline=None)
-@given(repository_steps)
-def test_what_a_change_does_not_name_has_not_changed(steps):
+@given(repository_steps, options)
+def test_what_a_change_does_not_name_has_not_changed(steps, chosen):
     """Recompiling only the identities that a change returns gives what compiling all from scratch gives."""
-    repository = Repository()
+    repository = Repository(chosen)
     policies: dict[PolicyKey, tuple] = {}
     subjects: dict[int, tuple[str, ...]] = {}
+    known_services, ports = {}, {}
     compiled = {}
     for step in steps:
         affected: set[int] = set()
@@ -196,17 +253,27 @@ def test_what_a_change_does_not_name_has_not_changed(steps):
                 subjects.pop(number, None)
                 compiled.pop(number, None)
                 repository.remove_subject(number)
+            case "services", found:
+                for service in found:
+                    known_services[service.namespace, service.name] = service
+                    affected |= repository.set_service(service)
+            case "no service", namespace, name:
+                known_services.pop((namespace, name), None)
+                affected = repository.remove_service(namespace, name)
+            case "ports", number, found:
+                ports[number] = found
+                affected = repository.set_ports(number, found)
         for number in affected:
-            compiled[number] = repository.compile(number)
+            compiled[number] = repository.compile(number, OWN)
+        fresh = Repository(chosen)
+        for key, found in policies.items():
+            fresh.set_policy(key, found)
+        for service in known_services.values():
+            fresh.set_service(service)
+        for number, found in ports.items():
+            fresh.set_ports(number, found)
         for number, labels in subjects.items():
-            parsed = [parse(text) for text in labels]
-            own = [
-                Named(rule, Bound(*key, rule.path))
-                for key, found in policies.items()
-                for rule in found
-                if rule.subject.matches(parsed)
-            ]
-            assert compiled[number] == compile_policy(own)
-            assert repository.policies_of(number) == {
-                PolicyKey(n.bound.kind, n.bound.namespace, n.bound.name) for n in own
-            }
+            fresh.set_subject(number, labels)
+            assert compiled[number] == fresh.compile(number, OWN)
+            assert repository.policies_of(number) == fresh.policies_of(number)
+            assert repository.policies_of(number) == {key for key in policies if number in repository.selected_by(key)}

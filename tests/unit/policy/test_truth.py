@@ -8,6 +8,7 @@ import pytest
 from ciliumpy.enforcement.encode import Numbers, encode
 from ciliumpy.enforcement.vectors import Vectors
 from ciliumpy.model.labels import parse
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.policy.oracle import judge
 from ciliumpy.policy.repository import Repository
 from tests.unit.policy.lookup import lookup
@@ -31,7 +32,8 @@ def test_what_the_engine_refuses_is_refused_and_nothing_else():
 @pytest.mark.parametrize("case", [case for case in CASES if case.questions], ids=lambda case: case.id)
 def test_verdicts(case: Case):
     assert not case.notices, "everything in these cases is supported"
-    repository = Repository(case.enforcement)
+    options = PolicyOptions(enforcement=case.enforcement)
+    repository = Repository(options)
     for key, rules in case.policies.items():
         repository.set_policy(key, rules)
     identities = {
@@ -55,7 +57,14 @@ def test_verdicts(case: Case):
         subject = tuple(parse(text) for text in question.subject)
         peer = tuple(parse(text) for text in question.peer)
         rules = [named for labels in sets for named in repository.rules_of(identities[labels])]
-        asked = (question.direction, subject, peer, question.protocol, question.port, case.enforcement)
+        asked = (
+            question.direction,
+            subject,
+            peer,
+            question.protocol,
+            question.port,
+            PolicyOptions(enforcement=case.enforcement),
+        )
         judgement = judge(rules, *asked)
         assert (judgement.verdict, judgement.reason) == (question.verdict, question.reason), question
 
