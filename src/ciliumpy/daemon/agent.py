@@ -50,7 +50,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     _log.info("ciliumpy %s, pid %d: node %s, store %s", __version__, os.getpid(), config.name, config.store.path)
     health, db = HealthRegistry(), Database(ALL_TABLES, clock=clock)
     store, own, datapath = await ground
-    reflector = Reflector(db, store, LastGood(config.state / "last-good"), cluster=config.node.cluster)
+    reflector = Reflector(db, store, LastGood(config.state / "last-good"), options=config.policy_options)
     kernel = Reconcilers(db, datapath, own.devices, clock)
     last_set, last_class = kernel.policy.highest_ids()
     identity = Identity(db, store, ready=reflector.ready, ipv4=ipv4, ipv6=ipv6)

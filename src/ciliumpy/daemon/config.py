@@ -94,6 +94,11 @@ class PolicyConfig(Part, frozen=True):
         Literal["always", "policy"],
         about("When a node reaches its own pods: always, unless a rule denies it, or where a policy allows it."),
     ] = "always"
+    node_selector_labels: Annotated[
+        bool, about("Whether policies may name other nodes by their labels (fromNodes, toNodes).")
+    ] = False
+    icmp_rules: Annotated[bool, about("Whether policies may name ICMP messages.")] = True
+    l7_proxy: Annotated[bool, about("Whether policies may have rules for proxies (http, dns).")] = True
 
 
 class HubbleConfig(Part, frozen=True):
@@ -197,6 +202,9 @@ class AgentConfig(Part, frozen=True):
             ipv6=self.network.ipv6,
             host_firewall=self.policy.host_firewall,
             allow_localhost=self.policy.allow_localhost,
+            node_selector_labels=self.policy.node_selector_labels,
+            icmp_rules=self.policy.icmp_rules,
+            l7_proxy=self.policy.l7_proxy,
         )
 
     def pool(self, version: int) -> tuple[str, int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ciliumpy.model.errors import FieldError, Path
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.store.decode import check_kind, decode
 from ciliumpy.store.kinds import key_of
 
@@ -111,7 +112,7 @@ def check(document: dict[str, Any]) -> None:
     if document["kind"] not in ("Pod", "Deployment", "CiliumNode"):
         return
     check_kind(document)
-    decode(key_of(document), document, origin="", cluster="")
+    decode(key_of(document), document, origin="", options=PolicyOptions())
     if document["kind"] == "Pod":
         pod(document)
     elif document["kind"] == "Deployment":

@@ -11,6 +11,7 @@ from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab import manifests
 from ciliumpy.model.documents import MOST_BYTES, Document, DocumentError, parse
 from ciliumpy.model.errors import FieldError, path_text
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.store.decode import decode
 from ciliumpy.store.directory.store import DirectoryStore
 from ciliumpy.store.kinds import KINDS, key_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 # What agents share with each other is theirs alone.
 _USERS = ("Namespace", "Pod", "Deployment", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
-_CLUSTER = "default"
+_DEFAULTS = PolicyOptions()
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -36,8 +37,11 @@ class Manifest(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-def read(source: str) -> list[Manifest]:
-    """Return the objects of a file, a folder, or standard input (`-`). CiliumpyError names every fault at once."""
+def read(source: str, options: PolicyOptions = _DEFAULTS) -> list[Manifest]:
+    """Return the objects of a file, a folder, or standard input (`-`). CiliumpyError names every fault at once.
+
+    `options` are the agents'.
+    """
     found: list[Manifest] = []
     faults: list[str] = []
     seen: dict[Key, str] = {}
@@ -49,7 +53,7 @@ def read(source: str) -> list[Manifest]:
             continue
         for document in _flat(documents):
             try:
-                manifest = _checked(name, document)
+                manifest = _checked(name, document, options)
             except FieldError as error:  # a kind or field that is not taken
                 line = document.position(error.path)[0]
                 faults.append(f"{name}:{line}: {path_text(error.path)}: {error.message}")
@@ -93,13 +97,13 @@ def _flat(documents: Sequence[Document]) -> Iterator[Document]:
         yield document
 
 
-def _checked(name: str, document: Document) -> Manifest:
+def _checked(name: str, document: Document, options: PolicyOptions) -> Manifest:
     key = key_of(document.value)
     if key.kind not in _USERS:
         raise FieldError(("kind",), f"a lab takes {', '.join(_USERS)}, not {key.kind}")
     if document.value["apiVersion"] != KINDS[key.kind].api_version:
         raise FieldError(("apiVersion",), f"must be {KINDS[key.kind].api_version} for a {key.kind}")
-    decoded = decode(key, document.value, origin=name, cluster=_CLUSTER)
+    decoded = decode(key, document.value, origin=name, options=options)
     notices = [f"{path_text(path)}: {text}" for path, text in decoded.notices] if decoded else []
     manifests.check(document.value)
     if unused := manifests.unused(document.value):

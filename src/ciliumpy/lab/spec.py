@@ -12,9 +12,12 @@ import msgspec
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab.place import DEFAULT_NAME, check_name
 from ciliumpy.model.documents import MOST_BYTES, DocumentError, parse
+from ciliumpy.model.option_names import from_document
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ciliumpy.model.options import PolicyOptions
 
 WORLD_ADDRESSES = ("192.0.2.10", "2001:db8::10")  # RFC 5737, RFC 3849
 _FIRST_NODE = 11
@@ -38,6 +41,10 @@ class LabSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
     mtu: int = 1500
     underlay: Literal["auto", "ipv4", "ipv6"] = "auto"
     agent: dict[str, Any] = {}
+
+    def policy_options(self) -> PolicyOptions:
+        """Return what of the agents' settings changes what a policy may say."""
+        return from_document(self.agent)
 
     def families(self) -> tuple[int, ...]:
         """Return the IP versions that the wire has: those of the pods, and the tunnel's."""

@@ -1,123 +1,159 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peers of a CiliumNetworkPolicy's rule: endpoints, entities, and the kinds that are checked but not yet supported."""
+"""Peers of a CiliumNetworkPolicy's rule: endpoints, entities, nodes, services, DNS names, groups of a cloud."""
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.model import entities
-from ciliumpy.model.cnp_l7 import check_dns_name
+from ciliumpy.model.cnp_cidr import decode_cidr_set, decode_cidrs
+from ciliumpy.model.cnp_dns import decode_dns_name
 from ciliumpy.model.errors import FieldError, Path
-from ciliumpy.model.fields import Fields, as_text
-from ciliumpy.model.label_selectors import decode_selector, peer_selector
-from ciliumpy.model.selectors import EVERYBODY, Selector
+from ciliumpy.model.fields import Fields, as_text, meant
+from ciliumpy.model.label_selectors import node_peers, peer_selector
+from ciliumpy.model.rule import ServicePeer
+from ciliumpy.model.selectors import Selector, all_of, exists
 from ciliumpy.model.verdicts import Direction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ciliumpy.model.cnp_scope import Scope
 
 Items = list[tuple[Any, Path]]
+Peers = list[Selector | ServicePeer]
+FQDN = "fqdn"  # the source of labels of addresses that are answers for a DNS name
+_MEANT = {
+    "apiserver": "kube-apiserver",
+    "external": "world",
+    "internet": "world",
+    "localhost": "host",
+    "node": "host or remote-node",
+    "nodes": "host or remote-node",
+    "outside": "world",
+    "pod": "cluster",
+    "pods": "cluster",
+    "any": "all",
+    "everything": "all",
+}
 
 
-def decode_peers(rule: Fields, scope: Scope) -> tuple[Selector, ...] | None:
+def decode_peers(rule: Fields, scope: Scope) -> tuple[Selector | ServicePeer, ...] | None:
     """The rule's peers; None where it names no kind of peer at all."""
-    prefix = "from" if scope.direction is Direction.INGRESS else "to"
-    kinds = {
-        "Endpoints": _endpoints,
-        "Entities": _entities,
-        "CIDR": _cidr,
-        "CIDRSet": _cidr_set,
-        "Nodes": _nodes,
-        "Groups": _groups,
-    }
+    prefix = scope.prefix
+    decoders = dict(_DECODERS)
     if scope.direction is Direction.EGRESS:
-        kinds["Services"] = _services
+        decoders["Services"] = _services
         if not scope.deny:
-            kinds["FQDNs"] = _fqdns
+            decoders["FQDNs"] = _fqdns
     if rule.items(prefix + "Requires"):
-        raise FieldError(rule.at(prefix + "Requires"), "is no longer part of the language")
-    lists = {prefix + kind: rule.items(prefix + kind) for kind in kinds}
+        raise FieldError(rule.at(prefix + "Requires"), f"is no longer part of the language: use {prefix}Endpoints")
+    lists = {prefix + kind: rule.items(prefix + kind) for kind in decoders}
     present = [name for name, items in lists.items() if items is not None]
     filled = [name for name in present if lists[name]]
     if len(filled) > 1:
-        raise FieldError(rule.at(filled[1]), f"cannot stand beside {filled[0]}: one kind of peers in a rule")
+        raise FieldError(rule.at(filled[1]), f"cannot stand beside {filled[0]}: write two rules, one for each")
     if not present:
         return None
-    found: list[Selector] = []
+    found: Peers = []
     for name in filled:
-        found += kinds[name.removeprefix(prefix)](lists[name] or [], rule.at(name), scope)
+        found += decoders[name.removeprefix(prefix)](lists[name] or [], rule.at(name), scope)
     return tuple(dict.fromkeys(found))
 
 
-def _endpoints(items: Items, _: Path, scope: Scope) -> list[Selector]:
-    return [peer_selector(decode_selector(value, at), scope.namespace, scope.cluster) for value, at in items]
+def _endpoints(items: Items, _: Path, scope: Scope) -> Peers:
+    return [
+        peer_selector(scope.selector(value, at), scope.namespace, scope.options.cluster, init=scope.init)
+        for value, at in items
+    ]
 
 
-def _entities(items: Items, _: Path, scope: Scope) -> list[Selector]:
-    found = []
+def _entities(items: Items, _: Path, scope: Scope) -> Peers:
+    found: Peers = []
     for value, path in items:
         name = as_text(value, path)
         if name not in entities.NAMES:
-            raise FieldError(path, f"unknown entity {name!r}: use one of {', '.join(sorted(entities.NAMES))}")
-        found.append(entities.entity(name, scope.cluster))
+            said = f", did you mean {_MEANT[name.lower()]}?" if name.lower() in _MEANT else meant(name, entities.NAMES)
+            known = "" if said else f": use one of {', '.join(sorted(entities.NAMES))}"
+            raise FieldError(path, f"unknown entity {name[:80]!r}{said}{known}")
+        found.append(entities.entity(name, scope.options.cluster))
     return found
 
 
-def _cidr(items: Items, path: Path, scope: Scope) -> list[Selector]:
-    for value, at in items:
-        _prefix(value, at)
-    return _outside(path, "a list of CIDRs", scope)
+def _nodes(items: Items, path: Path, scope: Scope) -> Peers:
+    if not scope.options.node_selector_labels:
+        raise FieldError(path, "needs node labels in identities, which are off: set policy.nodeSelectorLabels")
+    return [node_peers(scope.selector(value, at)) for value, at in items]
 
 
-def _cidr_set(items: Items, path: Path, scope: Scope) -> list[Selector]:
+def _fqdns(items: Items, path: Path, scope: Scope) -> Peers:
+    scope.notice(path, "selects nobody: there is no DNS proxy yet that would see the answers")
+    names = [decode_dns_name(Fields(value, at)) for value, at in items]
+    return [all_of(exists(FQDN, name.lower().rstrip(".") or ".")) for name in names]
+
+
+def _groups(items: Items, path: Path, scope: Scope) -> Peers:
     for value, at in items:
         fields = Fields(value, at)
-        named = [name for name in ("cidr", "cidrGroupRef", "cidrGroupSelector") if fields.has(name)]
-        if len(named) != 1:
-            raise FieldError(at, "must have exactly one of cidr, cidrGroupRef and cidrGroupSelector")
-        if fields.has("cidrGroupSelector"):
-            decode_selector(fields.get("cidrGroupSelector"), fields.at("cidrGroupSelector"))
-        fields.text("cidrGroupRef")
-        network = _prefix(fields.get("cidr"), fields.at("cidr")) if fields.has("cidr") else None
-        for hole, where in fields.items("except") or ():
-            inner = _prefix(hole, where)
-            if network and (inner.version != network.version or not inner.subnet_of(network)):  # type: ignore[arg-type]
-                raise FieldError(where, f"{hole} is not part of {fields.get('cidr')}")
+        aws = fields.fields("aws")
+        if aws is not None:
+            labels = aws.fields("labels") or Fields({}, aws.at("labels"))
+            for key in labels.names():
+                labels.text(key)
+            for name in ("securityGroupsIds", "securityGroupsNames"):
+                for entry, where in aws.items(name) or ():
+                    as_text(entry, where)
+            aws.text("region")
+            aws.finish()
         fields.finish()
-    return _outside(path, "a set of CIDRs", scope)
+    scope.closed = True
+    if scope.deny:
+        scope.notice(path, "the addresses of cloud groups are not known here: all the world is denied instead")
+        return [entities.entity("world", scope.options.cluster)]
+    scope.notice(path, "the addresses of cloud groups are not known here: grants nothing")
+    return []
 
 
-def _prefix(value: Any, path: Path) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    text = as_text(value, path)
-    if "/" not in text:
-        raise FieldError(path, f"{text!r} has no prefix length: write {text}/{128 if ':' in text else 32}")
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise FieldError(path, f"{text!r} is not a CIDR") from None
-
-
-def _fqdns(items: Items, path: Path, scope: Scope) -> list[Selector]:
+def _services(items: Items, _: Path, scope: Scope) -> Peers:
+    found: Peers = []
     for value, at in items:
-        check_dns_name(Fields(value, at))
-    return _outside(path, "a list of DNS names", scope)
+        fields = Fields(value, at)
+        named, chosen = fields.fields("k8sService"), fields.fields("k8sServiceSelector")
+        if chosen is not None:
+            found += _chosen(chosen, scope, counts=named is None)
+        if named is not None:
+            found += _named(named, scope)
+        fields.finish()
+        if named is None and chosen is None:
+            scope.notice(at, "names no service: it needs k8sService or k8sServiceSelector")
+        elif named is not None and chosen is not None:
+            scope.notice(at, "k8sServiceSelector has no effect beside k8sService")
+    return found
 
 
-def _nodes(_: Items, path: Path, __: Scope) -> list[Selector]:
-    raise FieldError(path, "selecting nodes by their labels is not enabled")
+def _named(fields: Fields, scope: Scope) -> Peers:
+    name, namespace = fields.text("serviceName") or "", fields.text("namespace") or ""
+    fields.finish({"name": "unknown field, did you mean serviceName?"})
+    if not name:
+        scope.notice(fields.path, "names no service: serviceName is missing")
+        return []
+    return [ServicePeer(namespace, name=name)]
 
 
-def _groups(_: Items, path: Path, scope: Scope) -> list[Selector]:
-    return _outside(path, "a list of cloud groups", scope)
+def _chosen(fields: Fields, scope: Scope, *, counts: bool) -> Peers:
+    namespace = fields.text("namespace") or ""
+    if not fields.has("selector"):
+        raise FieldError(fields.at("selector"), "is missing: write {} to select every service")
+    labels = all_of(*scope.selector(fields.get("selector"), fields.at("selector")))
+    fields.finish()
+    return [ServicePeer(namespace, labels=labels)] if counts else []
 
 
-def _services(_: Items, path: Path, scope: Scope) -> list[Selector]:
-    wide = scope.unsupported(path, "a list of services", instead="everybody")
-    return [EVERYBODY] if wide else []
-
-
-def _outside(path: Path, what: str, scope: Scope) -> list[Selector]:
-    """Peers outside the cluster that cannot be told apart yet."""
-    wide = scope.unsupported(path, what, instead="the world is")
-    return [entities.entity("world", scope.cluster)] if wide else []
+_DECODERS: Mapping[str, Callable[[Items, Path, Scope], Peers]] = {
+    "Endpoints": _endpoints,
+    "Entities": _entities,
+    "CIDR": decode_cidrs,
+    "CIDRSet": decode_cidr_set,
+    "Nodes": _nodes,
+    "Groups": _groups,
+}

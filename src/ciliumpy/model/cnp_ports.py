@@ -1,76 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ports of a CiliumNetworkPolicy's rule: toPorts and icmps."""
+"""Ports of a CiliumNetworkPolicy's rule: toPorts and icmps, and who of them is for a proxy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ciliumpy.model import icmp
-from ciliumpy.model.cnp_l7 import check_l7
+from ciliumpy.model.cnp_icmp import decode_messages
+from ciliumpy.model.cnp_l7 import decode_proxy
 from ciliumpy.model.errors import FieldError, Path
 from ciliumpy.model.fields import Fields, type_name
 from ciliumpy.model.ports import MAX_PORT, PortRange, Protocol, is_port_name, parse_port, parse_protocol, whole
+from ciliumpy.model.rule import NamedPort, Proxy
 
 if TYPE_CHECKING:
     from ciliumpy.model.cnp_scope import Scope
 
-MAX_PORTS = 40
+MOST_PORTS = 40
+_RANGE = re.compile(r"\s*(\d{1,5})\s*[-:]\s*(\d{1,5})\s*", re.ASCII)
+_DENY = "unknown field: it cannot stand in a deny rule, which is not for proxies"
+_DENY_HINTS = dict.fromkeys(("rules", "listener", "serverNames", "terminatingTLS", "originatingTLS"), _DENY)
+_ENTRY_HINTS = {
+    "port": "unknown field, did you mean ports? Write ports: [{port: ...}]",
+    "protocol": "unknown field: it stands in an entry of ports",
+    "endPort": "unknown field: it stands in an entry of ports",
+    "http": "unknown field: write rules: {http: ...}",
+    "dns": "unknown field: write rules: {dns: ...}",
+}
 
 
-def decode_ports(rule: Fields, scope: Scope) -> tuple[PortRange, ...] | None:
-    """What the rule's ports cover; None where it names none, so that every protocol is meant."""
+class Part(NamedTuple):
+    """A part of a rule's ports with one fate; `path` is the rule's own, or that of an entry of toPorts."""
+
+    path: Path
+    ports: tuple[PortRange | NamedPort, ...] | None
+    proxy: Proxy | None = None
+
+
+def decode_ports(rule: Fields, scope: Scope) -> list[Part]:
+    """What the rule's ports cover: one part for all that needs no proxy, one for each entry that does."""
     to_ports, icmps = rule.items("toPorts"), rule.items("icmps")
+    if icmps and not scope.options.icmp_rules:
+        raise FieldError(rule.at("icmps"), "rules for ICMP are off: set policy.icmpRules")
     if to_ports and icmps:
-        raise FieldError(rule.at("icmps"), "cannot stand beside toPorts: write two rules")
+        raise FieldError(rule.at("icmps"), "cannot stand beside toPorts: write two rules, one for each")
     if icmps:
-        return tuple(found for entry, where in icmps for found in _icmp_rule(Fields(entry, where)))
-    if to_ports:
-        return tuple(found for entry, where in to_ports for found in _port_rule(Fields(entry, where), scope))
-    return None
+        return [Part(rule.path, decode_messages(icmps))]
+    if not to_ports:
+        return [Part(rule.path, None)]
+    entries = [_entry(Fields(value, at), scope) for value, at in to_ports]
+    plain = [entry for entry in entries if entry.proxy is None]
+    proxied = [entry for entry in entries if entry.proxy is not None]
+    if plain:
+        ports = (port for entry in plain for port in entry.ports or ())
+        return [Part(rule.path, tuple(dict.fromkeys(ports))), *proxied]
+    return proxied
 
 
-def _port_rule(fields: Fields, scope: Scope) -> list[PortRange]:
-    entries = fields.items("ports") or []
-    if len(entries) > MAX_PORTS:
-        raise FieldError(fields.at("ports"), f"has {len(entries)} entries, at most {MAX_PORTS} are allowed")
-    ports = [_Port(Fields(entry, where)) for entry, where in entries]
-    unsupported = check_l7(fields, scope, [(port.protocols, port.name, port.number, port.last) for port in ports])
-    fields.finish()
-    if unsupported is not None:
-        scope.notice(unsupported, "rules for proxies are not supported by this version: grants nothing")
-        return []
-    return [found for port in ports for found in port.ranges(scope)]
+def _entry(fields: Fields, scope: Scope) -> Part:
+    items = fields.items("ports") or []
+    if len(items) > MOST_PORTS:
+        raise FieldError(
+            fields.at("ports"),
+            f"has {len(items)} entries, at most {MOST_PORTS} are allowed: write another toPorts entry",
+        )
+    ports = [Port(Fields(value, at)) for value, at in items]
+    proxy = None if scope.deny else decode_proxy(fields, scope, ports)
+    fields.finish(_ENTRY_HINTS | (_DENY_HINTS if scope.deny else {}))
+    return Part(fields.path, tuple(dict.fromkeys(found for port in ports for found in port.covers())), proxy)
 
 
-class _Port:
+class Port:
     """One entry of `ports`: a number or a name."""
 
     def __init__(self, fields: Fields) -> None:
-        self.path = fields.at("port")
+        self.path = fields.path
         text = _port_text(fields)
-        self.name = text if is_port_name(text) else ""
+        self.name = text.lower() if is_port_name(text) else ""
         try:
             self.number = 0 if self.name else parse_port(text)
+        except ValueError as error:
+            raise FieldError(fields.at("port"), _hint(text) or str(error)) from None
+        try:
             self.protocols = parse_protocol(fields.text("protocol") or "")
         except ValueError as error:
-            at = "protocol" if "protocol" in str(error) else "port"
-            raise FieldError(fields.at(at), str(error)) from None
+            raise FieldError(fields.at("protocol"), str(error)) from None
         self.last = _end_port(fields)
-        fields.finish()
+        fields.finish({"name": "unknown field: a port's name stands in port"})
 
-    def ranges(self, scope: Scope) -> list[PortRange]:
+    @property
+    def only_tcp(self) -> bool:
+        return self.protocols == (Protocol.TCP,)
+
+    @property
+    def every(self) -> bool:
+        """Whether port 0 is written, which is all of them."""
+        return not self.name and self.number == 0
+
+    @property
+    def is_range(self) -> bool:
+        return not self.name and self.last > self.number
+
+    def covers(self) -> list[PortRange | NamedPort]:
         if self.name:
-            wide = scope.unsupported(self.path, f"the port name {self.name!r}", instead="all ports of the protocol")
-            return [whole(protocol) for protocol in self.protocols] if wide else []
-        if self.number == 0:
+            return [NamedPort(protocol, self.name) for protocol in self.protocols]
+        if self.every:
             return [whole(protocol) for protocol in self.protocols]
         return [PortRange(protocol, self.number, max(self.number, self.last)) for protocol in self.protocols]
+
+
+def _hint(text: str) -> str:
+    if match := _RANGE.fullmatch(text):
+        return f'{text!r} is not a port: a range is written port: "{match[1]}", endPort: {match[2]}'
+    if "," in text:
+        return f"{text[:80]!r} is not a port: write an entry of ports for each"
+    if re.fullmatch(r"\d+/\w+|\w+/\d+", text, re.ASCII):
+        return f"{text[:80]!r} is not a port: the protocol stands in protocol"
+    return ""
 
 
 def _port_text(fields: Fields) -> str:
     value: Any = fields.get("port")
     if value is None or value == "":
-        raise FieldError(fields.at("port"), "is missing")
+        hint = ': "0" means all ports' if fields.has("protocol") or fields.has("endPort") else ""
+        raise FieldError(fields.at("port"), f"is missing{hint}")
     if isinstance(value, int) and not isinstance(value, bool):  # as YAML reads an unquoted number
         if not 0 <= value <= MAX_PORT:
             raise FieldError(fields.at("port"), f"{value} is not a port: the highest is {MAX_PORT}")
@@ -85,42 +138,8 @@ def _end_port(fields: Fields) -> int:
     if value is None:
         return 0
     if not isinstance(value, int) or isinstance(value, bool):
-        raise FieldError(fields.at("endPort"), f"must be a number, not {type_name(value)}")
+        hint = ": write it without quotes" if isinstance(value, str) and value.isdecimal() else ""
+        raise FieldError(fields.at("endPort"), f"must be a number, not {type_name(value)}{hint}")
     if not 0 <= value <= MAX_PORT:
         raise FieldError(fields.at("endPort"), f"{value} is not a port: the highest is {MAX_PORT}")
     return value
-
-
-def _icmp_rule(fields: Fields) -> list[PortRange]:
-    entries = fields.items("fields") or []
-    if len(entries) > MAX_PORTS:
-        raise FieldError(fields.at("fields"), f"has {len(entries)} entries, at most {MAX_PORTS} are allowed")
-    found = [_icmp_field(Fields(entry, where)) for entry, where in entries]
-    fields.finish()
-    return found
-
-
-def _icmp_field(fields: Fields) -> PortRange:
-    family = fields.text("family") or "IPv4"
-    if family not in ("IPv4", "IPv6"):
-        raise FieldError(fields.at("family"), f"must be IPv4 or IPv6, not {family!r}")
-    protocol, names = (Protocol.ICMP, icmp.IPV4) if family == "IPv4" else (Protocol.ICMPV6, icmp.IPV6)
-    number = _icmp_type(fields.get("type"), names, family, fields.at("type"))
-    fields.finish()
-    # Type 0 is the "every port" of ports: it meets every message of the family.
-    return whole(protocol) if number == 0 else PortRange(protocol, number, number)
-
-
-def _icmp_type(value: Any, names: dict[str, int], family: str, path: Path) -> int:
-    if value is None:
-        raise FieldError(path, "is missing")
-    if isinstance(value, str) and not value.isdecimal():
-        if value not in names:
-            raise FieldError(path, f"{value!r} is not a message of {family}: use a number or one of {', '.join(names)}")
-        return names[value]
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise FieldError(path, f"must be a message type, not {type_name(value)}")
-    number = int(value[:4]) if isinstance(value, str) else value
-    if not 0 <= number <= 255:
-        raise FieldError(path, f"{value} is not a message type: the highest is 255")
-    return number

@@ -4,9 +4,15 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from ciliumpy.model.errors import FieldError, Path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+NO_HINTS: Mapping[str, str] = MappingProxyType({})
 
 
 class Fields:
@@ -42,8 +48,13 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, list):
-            raise FieldError(self.at(name), f"must be a list, not {type_name(value)}")
+            hint = ": write - before what is its first entry" if isinstance(value, dict) else ""
+            raise FieldError(self.at(name), f"must be a list, not {type_name(value)}{hint}")
         return [(entry, (*self.path, name, index)) for index, entry in enumerate(value)]
+
+    def names(self) -> list[str]:
+        """All fields that are there, for a mapping in which they are the user's own."""
+        return list(self._value)
 
     def text(self, name: str) -> str | None:
         value = self.get(name)
@@ -59,12 +70,18 @@ class Fields:
         """These are known and have no effect here."""
         self._known.update(names)
 
-    def finish(self) -> None:
-        """Refuse the first field that nobody asked for."""
+    def finish(self, hints: Mapping[str, str] = NO_HINTS) -> None:
+        """Refuse the first field that nobody asked for; `hints` are for names that are wrong for a known reason."""
         for name in self._value:
             if name not in self._known:
-                close = difflib.get_close_matches(name, self._known, n=1)
-                raise FieldError(self.at(name), "unknown field" + (f", did you mean {close[0]}?" if close else ""))
+                raise FieldError(self.at(name), hints.get(name) or f"unknown field{meant(name, self._known)}")
+
+
+def meant(name: str, known: Iterable[str], write: str = "{}") -> str:
+    """What to put behind `unknown ...`: the known name that is nearest, if one is near."""
+    folded = {each.lower(): each for each in sorted(known)}
+    close = difflib.get_close_matches(name[:80].lower(), folded, n=1)
+    return f", did you mean {write.format(folded[close[0]])}?" if close else ""
 
 
 def as_text(value: Any, path: Path) -> str:

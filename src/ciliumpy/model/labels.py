@@ -18,6 +18,21 @@ NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
 CLUSTER = "io.cilium.k8s.policy.cluster"
 SERVICE_ACCOUNT = "io.cilium.k8s.policy.serviceaccount"
 
+# Where a label may come from; `any` is for selectors only.
+SOURCES = (
+    "any",
+    "k8s",
+    "reserved",
+    "cidr",
+    "cidrgroup",
+    "container",
+    "directory",
+    "fqdn",
+    "gen",
+    "node",
+    "unspec",
+)
+
 # Cilium's default label filter: what an identity is made of. A pattern is matched at the start of the key.
 _KEEP = (
     r"io\.kubernetes\.pod\.namespace",

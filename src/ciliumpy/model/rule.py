@@ -35,8 +35,8 @@ class ServicePeer(msgspec.Struct, frozen=True, order=True):
 class Proxy(msgspec.Struct, frozen=True, order=True):
     """Who a redirected packet is for. Of two that meet one packet the lower priority decides; 0 stands last."""
 
-    priority: int  # reference: http 101, tls 116, dns 121, listener 126, or a listener's own
-    kind: str  # http, tls, dns, listener
+    priority: int  # of its kind, or a listener's own: model/cnp_l7.py
+    kind: str  # http, l7, tls, dns, listener; authentication: nobody proves who they are, so that nothing passes
     summary: str = ""  # what the rule asks for, for people: GET /public
 
     @property

@@ -23,6 +23,7 @@ from ciliumpy.tables.source import Problem
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
+    from ciliumpy.model.options import PolicyOptions
     from ciliumpy.store.interface import Key, Read
     from ciliumpy.store.last_good import LastGood, Remembered
 
@@ -63,9 +64,9 @@ class Changes(NamedTuple):
 class Catalog:
     """All claims. `read` judges an origin, step by step; `settle` puts the judgement in force."""
 
-    def __init__(self, last_good: LastGood, cluster: str) -> None:
+    def __init__(self, last_good: LastGood, options: PolicyOptions) -> None:
         self._last_good = last_good
-        self._cluster = cluster
+        self._options = options
         self._claims: dict[str, dict[Key, Claim]] = {}
         self._in_force: dict[Key, str] = {}
         self._rivals: dict[Key, set[str]] = {}
@@ -219,7 +220,7 @@ class _Judge:
                 message = f"is in {self._origin}:{self._claims[key].line} already: refused"
                 self._problem(str(key), document.line, "", message, "error")
                 return
-            decoded = decode(key, document.value, origin=self._origin, cluster=self._catalog._cluster)
+            decoded = decode(key, document.value, origin=self._origin, options=self._catalog._options)
         except FieldError as error:
             self._refuse(key, document, error)
             return
@@ -256,7 +257,7 @@ class _Judge:
     def _decode(self, remembered: Remembered) -> Claim | None:
         key = remembered.key
         try:
-            decoded = decode(key, remembered.document, origin=self._origin, cluster=self._catalog._cluster)
+            decoded = decode(key, remembered.document, origin=self._origin, options=self._catalog._options)
         except FieldError:  # another version of this program found it good
             return None
         return _claim(decoded, 0, b"")

@@ -132,7 +132,7 @@ class _Check:
 
         def attempt(value: dict[str, Any]) -> None:
             nonlocal notices
-            decoded = decode(key, value, origin=file, cluster=self._options.cluster)
+            decoded = decode(key, value, origin=file, options=self._options)
             notices = decoded.notices if decoded else ()
 
         found = faults(attempt, document.value)

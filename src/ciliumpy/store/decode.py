@@ -21,6 +21,7 @@ from ciliumpy.tables import source
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ciliumpy.model.options import PolicyOptions
     from ciliumpy.state.table import TableSpec
     from ciliumpy.store.interface import Key
 
@@ -52,18 +53,18 @@ def check_kind(document: Mapping[str, Any]) -> str | None:
     return None
 
 
-def decode(key: Key, document: dict[str, Any], *, origin: str, cluster: str) -> Decoded | None:
+def decode(key: Key, document: dict[str, Any], *, origin: str, options: PolicyOptions) -> Decoded | None:
     """Return the row of an object; None for kinds that are no rows here (Deployment). FieldError if it is not valid."""
     decoder = _DECODERS.get(key.kind)
     if decoder is not None:
-        return decoder(key, document, cluster)
+        return decoder(key, document, options.cluster)
     if key.kind in ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"):
-        return _policy(key, document, origin, cluster)
+        return _policy(key, document, origin, options)
     return None
 
 
-def _policy(key: Key, document: dict[str, Any], origin: str, cluster: str) -> Decoded:
-    decoded = decode_policy(document, cluster=cluster)
+def _policy(key: Key, document: dict[str, Any], origin: str, options: PolicyOptions) -> Decoded:
+    decoded = decode_policy(document, options)
     notices = tuple((notice.path, notice.message) for notice in decoded.notices)
     extra = tuple(((name,), "has no effect") for name in document if name not in _POLICY_FIELDS)
     row = source.Policy(

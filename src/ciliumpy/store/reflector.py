@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.store.catalog import Catalog, Decision
 from ciliumpy.store.interface import Key, Read, Store, StoreState
 from ciliumpy.tables.source import PROBLEMS
@@ -25,6 +26,7 @@ SLICE_S = 0.0025  # of judging or writing; as much again goes into reading
 AGAIN_S = 1.0  # from one attempt to remember to the next
 SAVE_AT = 500  # objects, while the store is read for the first time
 
+DEFAULTS = PolicyOptions()
 _log = logging.getLogger(__name__)
 
 
@@ -35,14 +37,14 @@ class Reflector:
     read, when they hold what it held when it last could.
     """
 
-    def __init__(self, db: Database, store: Store, last_good: LastGood, *, cluster: str = "default") -> None:
+    def __init__(self, db: Database, store: Store, last_good: LastGood, *, options: PolicyOptions = DEFAULTS) -> None:
         self.state = StoreState("starting")
         self.ready = asyncio.Event()
         self.synced = asyncio.Event()
         self._db = db
         self._store = store
         self._last_good = last_good
-        self._catalog = Catalog(last_good, cluster)
+        self._catalog = Catalog(last_good, options)
         self._remember: dict[Key, tuple[str, bytes] | None] = {}
         self._memory_fault = ""
         self._saving = asyncio.Lock()

@@ -34,7 +34,7 @@ class Namespace(msgspec.Struct, frozen=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """A policy object in force. `unsupported` rules grant nothing and close their direction."""
+    """A policy object in force. What of it has no effect grants nothing, and closes its direction all the same."""
 
     kind: str  # CiliumNetworkPolicy
     namespace: str

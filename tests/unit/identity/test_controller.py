@@ -10,6 +10,7 @@ import pytest
 
 from ciliumpy.identity.controller import Controller
 from ciliumpy.kit.clock import SystemClock
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.state.database import Database
 from ciliumpy.state.health import HealthRegistry
 from ciliumpy.state.jobs import JobGroup
@@ -60,7 +61,7 @@ class Agent:
         """What the reflector does."""
         with self.store.transaction() as view, self.db.write() as txn:
             found = {stored.key: stored for stored in view.list("CiliumIdentity")}
-            rows = [decode(key, s.document, origin=s.origin, cluster="default").row for key, s in found.items()]
+            rows = [decode(key, s.document, origin=s.origin, options=PolicyOptions()).row for key, s in found.items()]
             for row in self.db.table(IDENTITY_OBJECTS).all():
                 if row.id not in {r.id for r in rows}:
                     txn.delete(IDENTITY_OBJECTS, row.id)

@@ -8,7 +8,9 @@ import pytest
 from ciliumpy.model.ports import Protocol, is_port_name, parse_port, parse_protocol
 
 
-@pytest.mark.parametrize(("text", "number"), [("0", 0), ("80", 80), ("010", 8), ("65535", 65535)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), ("80", 80), ("010", 8), ("1_000", 1000), ("0" * 20 + "10", 8), ("65535", 65535)]
+)
 def test_a_number(text, number):
     assert parse_port(text) == number
 
@@ -22,7 +24,8 @@ def test_a_number(text, number):
         ("080", "a leading zero means base 8"),
         ("-1", "neither a port number nor a port name"),
         ("http_alt", "neither a port number nor a port name"),
-        ("1_000", "neither a port number nor a port name"),
+        ("1__000", "neither a port number nor a port name"),
+        ("_1", "neither a port number nor a port name"),
         ("", "neither a port number nor a port name"),
         ("٣", "neither a port number nor a port name"),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from ciliumpy.model.documents import parse
 from ciliumpy.model.errors import FieldError, path_text
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.store.decode import check_kind, decode
 from ciliumpy.store.kinds import key_of
 from ciliumpy.tables import source
@@ -18,7 +19,7 @@ def row(text: str) -> Any:
     (document,) = parse(text.encode())
     key = key_of(document.value)
     assert check_kind(document.value) is None
-    found = decode(key, document.value, origin="f.yaml", cluster="blue")
+    found = decode(key, document.value, origin="f.yaml", options=PolicyOptions(cluster="blue"))
     return found and found.row
 
 

@@ -23,10 +23,11 @@ def run(file: File, wait: Wait = True, timeout: Timeout = 60.0, lab: Lab = None)
 
     A lab takes Namespaces, Pods, Deployments, CiliumNetworkPolicies and CiliumClusterwideNetworkPolicies.
     """
-    from ciliumpy.lab import objects, place, status, taken
+    from ciliumpy.lab import objects, place, spec, status, taken
 
     where = place.only_lab(lab)
-    found = [manifest for source in file for manifest in objects.read(source)]
+    options = spec.read(where.file).policy_options()
+    found = [manifest for source in file for manifest in objects.read(source, options)]
     policies = taken.Policies(where) if wait else None
     done = objects.apply(where, found)
     for manifest, what in done:

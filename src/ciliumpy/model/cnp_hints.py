@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was meant by a field that is wrong where it stands: one of the other direction, of another kind of policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ciliumpy.model.cnp_scope import Scope
+
+_OF_KUBERNETES = "unknown field: Kubernetes' NetworkPolicy has it; here it is"
+SPEC = {
+    "podSelector": f"{_OF_KUBERNETES} endpointSelector",
+    "policyTypes": f"{_OF_KUBERNETES} said by the lists: a direction with a rule is closed",
+    "subject": "unknown field: ClusterNetworkPolicy has it; here it is endpointSelector",
+    "tier": "unknown field: ClusterNetworkPolicy has it",
+    "priority": "unknown field: ClusterNetworkPolicy has it: here deny rules go before all others",
+    "toPorts": "unknown field: it stands in a rule, as ingress: [{toPorts: ...}]",
+    "namespaceSelector": "unknown field: a policy is about pods of its own namespace, or of all if it is clusterwide",
+}
+_PEERS = ("Endpoints", "Entities", "CIDR", "CIDRSet", "Nodes", "Groups", "Requires")
+_RULE = {
+    "from": f"{_OF_KUBERNETES} fromEndpoints, fromEntities or fromCIDRSet",
+    "to": f"{_OF_KUBERNETES} toEndpoints, toEntities or toCIDRSet",
+    "action": "unknown field: ClusterNetworkPolicy has it: here ingressDeny and egressDeny hold what is denied",
+    "port": 'unknown field: write toPorts: [{ports: [{port: "80"}]}]',
+    "rules": "unknown field: it stands in an entry of toPorts",
+    "http": "unknown field: write toPorts: [{ports: ..., rules: {http: ...}}]",
+    "icmp": "unknown field, did you mean icmps?",
+    "podSelector": f"{_OF_KUBERNETES} fromEndpoints or toEndpoints",
+    "namespaceSelector": f"{_OF_KUBERNETES} a label of a peer: io.kubernetes.pod.namespace",
+    "ipBlock": f"{_OF_KUBERNETES} fromCIDRSet or toCIDRSet",
+    "matchLabels": "unknown field: a selector stands in fromEndpoints or toEndpoints",
+    "fromPorts": "unknown field: rules are for the ports of who is called, toPorts; sources' ports cannot be chosen",
+}
+
+
+def rule(scope: Scope) -> dict[str, str]:
+    """For an entry of the list that is being decoded."""
+    own, other = ("from", "to") if scope.prefix == "from" else ("to", "from")
+    side = "egress" if own == "from" else "ingress"
+    hints = _RULE | {
+        "ports": 'unknown field: write toPorts: [{ports: [{port: "80"}]}]',
+        "protocol": 'unknown field: write toPorts: [{ports: [{port: "0", protocol: ...}]}]',
+    }
+    hints |= {other + kind: f"unknown field: it is for {side}; here it is {own}{kind}" for kind in _PEERS}
+    if scope.deny:
+        hints["toFQDNs"] = (
+            "unknown field: it cannot stand in a deny rule: what a name means is learned only where it is allowed"
+        )
+        hints["authentication"] = "unknown field: it cannot stand in a deny rule"
+    if own == "from":
+        only = "unknown field: it is for egress only, who calls cannot be chosen by"
+        hints |= {"toFQDNs": f"{only} DNS name", "toServices": f"{only} service"}
+    return hints
