@@ -47,6 +47,7 @@ NOWHERE = {4: "203.0.113.1", 6: "2001:db8:dead::1"}  # the routes say unreachabl
 GATEWAY_MAC = "02:00:00:00:00:fe"
 NODE_MAC = "02:00:00:00:00:aa"  # of the native device
 FAR_IDENTITY = 3000
+HOST_SLOT = 4095
 SKB_BYTES, GSO_SIZE = 192, 176  # of struct __sk_buff
 CONNTRACK = {4: ("cp_ct4_v1", "cp_ctu4_v1"), 6: ("cp_ct6_v1", "cp_ctu6_v1")}  # the main map, that of unanswered flows
 
@@ -72,14 +73,16 @@ class Pod:
 
     @property
     def mac(self) -> str:
-        return f"02:00:00:00:01:{self.slot:02x}"
+        return f"02:00:00:00:01:{self.slot & 0xFF:02x}"
 
     @property
     def host_mac(self) -> str:
-        return f"02:00:00:00:02:{self.slot:02x}"
+        return f"02:00:00:00:02:{self.slot & 0xFF:02x}"
 
     @property
     def ip(self) -> dict[int, str]:
+        if self.slot == HOST_SLOT:
+            return OWN_NODE
         return {4: f"10.244.1.{10 + self.slot}", 6: f"fd00:10:244:1::{10 + self.slot:x}"}
 
 
@@ -162,6 +165,7 @@ class Node:
         self.bump()
         self.maps["cp_epepoch_v1"].update(u32(0), struct.pack("<Q", 7))  # an agent bumps all, of slot 0 nobody asks
         self.pods = [Pod(slot, devices[f"lxc{slot}"], 1000 * slot) for slot in (1, 2, 3)]
+        self.itself = Pod(HOST_SLOT, 0, HOST)  # where policies for it are in force
         for pod in self.pods:
             self.plug(pod)
         for version in (4, 6):
@@ -178,6 +182,8 @@ class Node:
     # ---- tables ------------------------------------------------------------------------------------------------------
 
     def plug(self, pod: Pod, *, families: tuple[int, ...] = (4, 6)) -> None:
+        if pod.slot == HOST_SLOT:
+            families = ()
         row = np.zeros((), self.maps["cp_endpoint_v1"].value_dtype)
         row["ifindex"], row["generation"], row["identity"] = pod.ifindex, pod.generation, pod.identity
         row["policy_set"], row["flags"] = pod.policy_set, pod.flags
@@ -191,7 +197,8 @@ class Node:
         for version in families:
             self.maps["cp_local_v1"].update(address(pod.ip[version]), u32(pod.slot) + u32(pod.generation))
             self.ipcache(pod.ip[version], pod.identity)
-        self.maps["cp_link_v1"].update(u32(pod.ifindex), u32(pod.slot))
+        if pod.ifindex:
+            self.maps["cp_link_v1"].update(u32(pod.ifindex), u32(pod.slot))
         self.bump(pod)
 
     def bump(self, pod: Pod | None = None) -> None:
@@ -295,6 +302,10 @@ class Node:
 
     def netdev(self, payload: bytes, *, to: str = NODE_MAC) -> Result:
         return self.run("netdev", self.framed(payload, to, GATEWAY_MAC), self.devices["eth0"])
+
+    def uplink(self, payload: bytes, *, ingress: int = 0) -> Result:
+        """What leaves by the native device: the host's own, or what the stack had from the device `ingress`."""
+        return self.run("uplink", self.framed(payload, GATEWAY_MAC, NODE_MAC), self.devices["eth0"], ingress=ingress)
 
     def overlay(self, payload: bytes, *, vni: int = FAR_IDENTITY, outer: str = FAR_OUTER) -> Result:
         """Only with the test object, which takes the tunnel key from cb."""

@@ -43,17 +43,21 @@ def spoil(frame: bytes, dice: random.Random) -> bytes:
     return bytes(changed) + (dice.randbytes(dice.randrange(300)) if dice.random() < 0.1 else b"")
 
 
-@pytest.mark.parametrize("hook", ["pod", "overlay", "host", "netdev"])
-def test_garbage(make_node: Callable[..., Node], hook: str) -> None:
-    node, dice = make_node("overlay_test"), random.Random(hook)
+@pytest.mark.parametrize(
+    ("hook", "firewall"),
+    [("pod", 0), ("overlay", 0), ("host", 0), ("netdev", 0), ("netdev", 1), ("uplink", 1)],
+)
+def test_garbage(make_node: Callable[..., Node], hook: str, firewall: int) -> None:
+    node, dice = make_node("overlay_test", cfg_host_firewall=firewall), random.Random(hook)
     one = node.pods[0]
+    native = hook in ("netdev", "uplink")
     whole, ifindex = seeds(node), {"pod": one.ifindex, "overlay": node.devices["vxlan"]}.get(hook, node.devices["eth0"])
     passed = 0
 
     for _ in range(FRAMES):
         frame = spoil(dice.choice(whole), dice)
         result = node.run(hook, frame, ifindex, cb=(dice.choice((3000, 2, 6, 1)), 0x0209A8C0))
-        assert result.verdict in {NEXT if hook == "netdev" else OK, SHOT, REDIRECT}
+        assert result.verdict in {NEXT if native else OK, SHOT, REDIRECT}
         if hook == "pod" and result.passed and Read(frame).kind != packets.ETH_ARP:
             answered = Read(frame).protocol == packets.ICMPV6 and Read(frame).src.startswith("fe80")
             assert Read(frame).src in one.ip.values() or answered

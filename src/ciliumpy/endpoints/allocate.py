@@ -12,7 +12,7 @@ from ciliumpy.kit.errors import CiliumpyError
 if TYPE_CHECKING:
     from collections.abc import Container
 
-MAX_SLOT = 4095  # MAX_ENDPOINTS of bpf/c/layout.h, less slot 0
+MAX_SLOT = 4094  # MAX_ENDPOINTS of bpf/c/layout.h, less slot 0 and the host's
 _GENERATION_SHIFT = 26  # a tick of 67 ms: 32 bits last nine years of uptime
 
 

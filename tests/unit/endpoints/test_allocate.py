@@ -25,7 +25,7 @@ def test_slots_wrap_and_skip_the_taken() -> None:
 
 
 def test_every_slot_taken() -> None:
-    with pytest.raises(CiliumpyError, match="all 4095 endpoint slots"):
+    with pytest.raises(CiliumpyError, match="all 4094 endpoint slots"):
         Slots().allocate(range(MAX_SLOT + 1), 0)
 
 

@@ -18,6 +18,8 @@
 #define MLD_DONE 132
 #define MLD2_REPORT 143
 #define ND_OPTION_TARGET_MAC 2
+#define DHCP6_CLIENT 546
+#define DHCP6_SERVER 547
 #define ND_ADVERTISEMENT_FLAGS 0xe0000000 /* router, solicited, override */
 
 #define ARP_ETHERNET 1
@@ -96,6 +98,14 @@ static __always_inline bool is_neighbour_talk(const struct packet *p)
 	return p->protocol == IPPROTO_ICMPV6 && ((p->sport >= ND_ROUTER_SOLICITATION && p->sport <= ND_REDIRECT) ||
 						 (p->sport >= MLD_QUERY && p->sport <= MLD_DONE) ||
 						 p->sport == MLD2_REPORT);
+}
+
+/* A neighbour asks for an address, and gets it, before either has one of ours. */
+static __always_inline bool is_link_dhcp6(const struct packet *p)
+{
+	return p->protocol == IPPROTO_UDP && addr_is_link_local6(&p->saddr) && addr_is_link_local6(&p->daddr) &&
+	       ((p->sport == DHCP6_SERVER && p->dport == DHCP6_CLIENT) ||
+		(p->sport == DHCP6_CLIENT && p->dport == DHCP6_SERVER));
 }
 
 /* A solicitation of the gateway is answered, the rest of the talk ends here: nobody else is on the link. */

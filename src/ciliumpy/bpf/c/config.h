@@ -14,6 +14,7 @@ const volatile __u32 cfg_pod_mtu = 1450;
 const volatile __u16 cfg_tunnel_port = 8472;
 const volatile __u8 cfg_ipv4 = 1;
 const volatile __u8 cfg_ipv6 = 1;
+const volatile __u8 cfg_host_firewall = 0; /* policies for the node itself: it is an endpoint, HOST_SLOT */
 
 const volatile struct addr cfg_router_ip4 = {}; /* the gateway that pods see */
 const volatile struct addr cfg_router_ip6 = {};

@@ -132,6 +132,13 @@ int host(struct __sk_buff *skb)
 	return drop_silently(p, DROP_UNSUPPORTED_L2);
 }
 
+/* From whomever: the tunnel's device looks, and then `overlay`. */
+static __always_inline bool is_for_the_tunnel(const struct packet *p)
+{
+	return p->protocol == IPPROTO_UDP && p->dport == cfg_tunnel_port && !p->fragment &&
+	       (addr_is(&p->daddr, &cfg_node_ip4) || addr_is(&p->daddr, &cfg_node_ip6));
+}
+
 /*
  * The native network. Tunnel packets go up at once; of the rest the sender is looked at, whoever it is for: what the stack
  * takes up here it may forward to a pod.
@@ -142,19 +149,21 @@ static __always_inline int netdev_packet(struct __sk_buff *skb, struct packet *p
 
 	if (family == IPV6 && is_neighbour_talk(p))
 		return TC_ACT_OK;
-	if (p->protocol == IPPROTO_UDP && p->dport == cfg_tunnel_port && !p->fragment &&
-	    (addr_is(&p->daddr, &cfg_node_ip4) || addr_is(&p->daddr, &cfg_node_ip6)))
+	if (cfg_host_firewall ? is_the_tunnels(p, &p->daddr, &p->saddr) : is_for_the_tunnel(p))
+		return TC_ACT_OK;
+	if (cfg_host_firewall && family == IPV6 && is_link_dhcp6(p))
 		return TC_ACT_OK;
 	/* Fragments and protocols without ports are the stack's business, unless they are for a pod. */
 	if (reason) {
 		if (bpf_map_lookup_elem(&cp_local_v1, &p->daddr))
 			return drop(p, reason);
 		p->kind = KIND_LONE;
+		p->odd = reason;
 	}
 	return forward(skb, p, family);
 }
 
-/* Of a family that pods do not have: the tunnel may run over it, and all is the stack's. */
+/* Of a family that pods do not have: the tunnel may run over it, and all is the stack's, unless the host is judged. */
 static __always_inline int underlay_packet(struct __sk_buff *skb, struct packet *p, const int family)
 {
 	if (!parse(skb, family) && p->kind == KIND_ERROR)
@@ -173,9 +182,9 @@ static __always_inline int netdev_frame(struct __sk_buff *skb)
 	if (skb->pkt_type == PACKET_OTHERHOST) /* flooded by a switch: the stack drops it, and nobody has sent it to us */
 		return TC_ACT_OK;
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return cfg_ipv4 ? netdev_packet(skb, p, IPV4) : underlay_packet(skb, p, IPV4);
+		return cfg_ipv4 || cfg_host_firewall ? netdev_packet(skb, p, IPV4) : underlay_packet(skb, p, IPV4);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return cfg_ipv6 ? netdev_packet(skb, p, IPV6) : underlay_packet(skb, p, IPV6);
+		return cfg_ipv6 || cfg_host_firewall ? netdev_packet(skb, p, IPV6) : underlay_packet(skb, p, IPV6);
 	return TC_ACT_OK;
 }
 
@@ -183,6 +192,52 @@ SEC("tc")
 int netdev(struct __sk_buff *skb)
 {
 	int verdict = netdev_frame(skb);
+
+	return verdict == TC_ACT_OK ? TC_ACT_UNSPEC : verdict;
+}
+
+/*
+ * What leaves by the native device. The host's own packets are judged; what its stack sends on with the host's address is
+ * followed, for its answers come to that address; all else has been judged where it came from.
+ */
+static __always_inline int uplink_packet(struct __sk_buff *skb, struct packet *p, const int family)
+{
+	int reason = parse(skb, family);
+
+	if (p->forwarded && (p->kind == KIND_ERROR || !is_own(&p->saddr, ipcache_find(&p->saddr), family)))
+		return TC_ACT_OK;
+	if (is_the_tunnels(p, &p->saddr, &p->daddr) || addr_is_multicast(&p->daddr, family))
+		return TC_ACT_OK;
+	if (family == IPV6 && (is_neighbour_talk(p) || is_link_dhcp6(p)))
+		return TC_ACT_OK;
+	if (reason) {
+		p->kind = KIND_LONE;
+		p->odd = reason;
+	}
+	return forward(skb, p, family);
+}
+
+static __always_inline int uplink_frame(struct __sk_buff *skb)
+{
+	struct packet *p = start(skb, HOOK_UPLINK);
+
+	if (!p)
+		return TC_ACT_SHOT;
+	if (skb->vlan_present && skb->vlan_tci & VLAN_NUMBER)
+		return TC_ACT_OK;
+	p->forwarded = skb->ingress_ifindex;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return uplink_packet(skb, p, IPV4);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return uplink_packet(skb, p, IPV6);
+	return TC_ACT_OK;
+}
+
+/* Attached only where the host is an endpoint. */
+SEC("tc")
+int uplink(struct __sk_buff *skb)
+{
+	int verdict = cfg_host_firewall ? uplink_frame(skb) : TC_ACT_OK;
 
 	return verdict == TC_ACT_OK ? TC_ACT_UNSPEC : verdict;
 }

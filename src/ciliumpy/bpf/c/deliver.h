@@ -59,8 +59,10 @@ static __always_inline int to_pod(struct __sk_buff *skb, struct packet *p, const
 	return bpf_redirect_peer(half->to_pod.ifindex, 0);
 }
 
-static __always_inline int to_host(struct __sk_buff *skb)
+static __always_inline int to_host(struct __sk_buff *skb, const struct packet *p)
 {
+	if (p->hook == HOOK_NETDEV) /* it is on its way there */
+		return TC_ACT_OK;
 	if (skb->pkt_type != PACKET_HOST) /* the tunnel takes inner frames for somebody else's */
 		bpf_skb_change_type(skb, PACKET_HOST);
 	AT_HANDED_OVER(skb);
@@ -105,6 +107,10 @@ static __always_inline bool loses_a_hop(const struct packet *p, __u8 target)
 
 static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, const struct ct_half *half, const int family)
 {
+	if (p->hook == HOOK_UPLINK) { /* likewise, and the stack has measured it */
+		count_metric(0, EGRESS, p->length);
+		return TC_ACT_OK;
+	}
 	if (may_not_fit(skb, p, half->target)) {
 		int verdict = family == IPV4 ? too_big4(skb) : too_big6(skb);
 
@@ -124,7 +130,7 @@ static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, cons
 	case TARGET_OVERLAY:
 		return to_overlay(skb, p, half);
 	case TARGET_HOST:
-		return to_host(skb);
+		return to_host(skb, p);
 	case TARGET_ROUTE:
 		return to_route(half);
 	}

@@ -165,10 +165,12 @@ __attribute__((noinline)) int event_send(const struct packet *p, __u32 type, __u
 	return 0;
 }
 
-/* What a pod sends is its own side's drop until the other side was asked. */
+/* What a pod sends, or the host where it is an endpoint, is its own side's drop until the other side was asked. */
 static __always_inline __u32 drop_direction(const struct packet *p)
 {
-	return p->hook == HOOK_POD && p->ingress.verdict == RULE_NOT_ASKED ? EGRESS : INGRESS;
+	bool sender = p->hook == HOOK_POD || (cfg_host_firewall && p->src_slot == HOST_SLOT);
+
+	return sender && p->ingress.verdict == RULE_NOT_ASKED ? EGRESS : INGRESS;
 }
 
 static __always_inline int drop(struct packet *p, int reason)

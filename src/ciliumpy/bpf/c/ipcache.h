@@ -40,6 +40,13 @@ static __always_inline bool is_own(const struct addr *a, const struct ipcache_en
 	return addr_is(a, &cfg_router_ip6) || addr_is(a, &cfg_node_ip6);
 }
 
+static __always_inline bool is_known_node(const struct addr *a)
+{
+	struct ipcache_entry *entry = ipcache_find(a);
+
+	return entry && entry->flags & IPCACHE_NODE;
+}
+
 /* Is `outer`, with its row, an address of the node whose tunnel ends at `tunnel`? It may send from any that it has. */
 static __always_inline bool is_tunnel_end(const struct addr *outer, const struct ipcache_entry *node,
 					  const struct addr *tunnel)

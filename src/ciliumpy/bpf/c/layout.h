@@ -19,6 +19,7 @@
 #define RANGE_ENTRIES 64
 #define EVENT_RINGS 16
 #define MAX_ENDPOINTS 4096 /* slots; slot 0 is never an endpoint. An endpoint's id is its slot. */
+#define HOST_SLOT (MAX_ENDPOINTS - 1) /* this node itself, where policies for it are in force: no device, no address */
 
 struct addr {
 	__u8 b[16];
@@ -382,6 +383,7 @@ enum hook {
 	HOOK_OVERLAY = 2,
 	HOOK_HOST = 3,
 	HOOK_NETDEV = 4,
+	HOOK_UPLINK = 5,
 };
 
 /*

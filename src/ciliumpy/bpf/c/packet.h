@@ -128,6 +128,8 @@ struct packet {
 	__u8 answered;	/* its flow's row is, or will be, in the main map */
 	__u8 rowless;	/* looked for, just now, and not found */
 	__u8 flags;	/* enum event_flags */
+	__u8 odd;	/* netdev, uplink: why it was not parsed. The stack may want it, and the host's policy may not */
+	__u8 unkept;	/* the decision is good for this packet only */
 	__u16 src_slot; /* local endpoints, or 0 */
 	__u16 dst_slot;
 	__u32 src_identity;
@@ -141,7 +143,7 @@ struct packet {
 	__s8 ext_error;
 	__u32 fragment_id; /* as it stands in the header */
 	__u16 fragment_end; /* bytes of the datagram up to this first fragment's end */
-	__u32 forwarded; /* host: the device that the stack had it from; 0: it is its own */
+	__u32 forwarded; /* host, uplink: the device that the stack had it from; 0: it is its own */
 	__u32 vni; /* overlay: what the tunnel key said */
 	struct addr outer;
 };

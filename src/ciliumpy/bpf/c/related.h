@@ -15,6 +15,7 @@ enum relation {
 	UNRELATED = 0,
 	RELATED = 1,
 	FORGED = 2,
+	ABOUT_THE_TUNNEL = 3, /* our own: it is never judged */
 };
 
 /* Over what may stand before the transport header of the packet that is carried; later fragments have none. */
@@ -92,9 +93,16 @@ static __always_inline bool comes_from_its_way(const struct packet *p, const str
 	case TARGET_ROUTE: /* what another device than ours brings back, the stack forwards */
 		return p->hook == HOOK_NETDEV || p->hook == HOOK_HOST;
 	case TARGET_HOST:
-		return p->hook == HOOK_HOST;
+		return p->hook == HOOK_HOST || p->hook == HOOK_UPLINK;
 	}
 	return false; /* nothing went that way yet */
+}
+
+/* What carries pods' packets between this node and one that we know. `own` and `other` are its ends. */
+static __always_inline bool is_the_tunnels(const struct packet *p, const struct addr *own, const struct addr *other)
+{
+	return p->protocol == IPPROTO_UDP && p->dport == cfg_tunnel_port && !p->fragment &&
+	       (addr_is(own, &cfg_node_ip4) || addr_is(own, &cfg_node_ip6)) && is_known_node(other);
 }
 
 /* Whose flow it is about; the row is left in s->old. May it still be? That is asked apart: a function takes much stack. */
@@ -105,11 +113,13 @@ static __always_inline enum relation relation_of(struct __sk_buff *skb, struct s
 
 	__builtin_memset(inner, 0, sizeof(*inner));
 	if (!parse_inner(skb, p, inner, family) || inner->kind == KIND_ERROR)
-		return FORGED;
+		return cfg_host_firewall && p->dst_slot == HOST_SLOT ? UNRELATED : FORGED; /* the host speaks more than pods */
 	if (!addr_equal(&inner->saddr, &p->daddr))
 		return FORGED;
 	if (p->hook == HOOK_POD && !addr_equal(&inner->daddr, &p->saddr)) /* pods are nobody's routers */
 		return FORGED;
+	if (cfg_host_firewall && p->hook == HOOK_NETDEV && is_the_tunnels(inner, &inner->saddr, &inner->daddr))
+		return ABOUT_THE_TUNNEL;
 	if (!KIND_HAS_ROW(inner->kind))
 		return UNRELATED;
 	row = ct_lookup(inner, family);

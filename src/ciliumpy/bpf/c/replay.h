@@ -19,7 +19,7 @@ static __always_inline bool source_holds(const struct packet *p, const struct ct
 	if (p->hook == HOOK_POD)
 		return half->from_pod.ifindex == p->ifindex &&
 		       same_generation(half->source_slot, half->from_pod.generation);
-	if (p->hook == HOOK_HOST)
+	if (p->hook == HOOK_HOST || p->hook == HOOK_UPLINK)
 		return half->from_stack.ifindex == p->forwarded;
 	if (p->hook == HOOK_OVERLAY)
 		return half->from_tunnel.vni == p->vni && addr_equal(&half->from_tunnel.outer, &p->outer);

@@ -79,9 +79,16 @@ static __always_inline int source_host(struct packet *p, const int family, struc
 		return 0;
 	}
 	p->src_identity = ipcache_identity(entry, family);
+	p->unkept = half->source_slot != 0; /* its epoch says nothing of the address */
 	if ((entry && entry->flags & IPCACHE_TUNNEL) || bpf_map_lookup_elem(&cp_local_v1, &p->saddr))
 		return REFUSE(p, FILE_RESOLVE, DROP_INVALID_SOURCE);
 	return 0;
+}
+
+/* Where the host is an endpoint: what its stack itself sends, whatever address that has. */
+static __always_inline bool host_sends(const struct packet *p)
+{
+	return cfg_host_firewall && (p->hook == HOOK_HOST || p->hook == HOOK_UPLINK) && !p->forwarded;
 }
 
 /* The native network: neither we nor any pod send from there while there is a tunnel. */
@@ -99,14 +106,19 @@ static __always_inline int source_netdev(struct packet *p, const int family)
 static __always_inline int resolve_source(struct packet *p, const int family, struct ct_half *half)
 {
 	half->source = p->hook;
-	if (p->hook != HOOK_POD)
+	if (host_sends(p)) {
+		half->source_slot = p->src_slot = HOST_SLOT;
+		half->epoch += end_epoch(HOST_SLOT, &p->saddr, family);
+	} else if (p->hook != HOOK_POD) {
 		half->epoch += end_epoch(0, &p->saddr, family);
+	}
 	switch (p->hook) {
 	case HOOK_POD:
 		return source_pod(p, family, half);
 	case HOOK_OVERLAY:
 		return source_overlay(p, family, half);
 	case HOOK_HOST:
+	case HOOK_UPLINK:
 		return source_host(p, family, half);
 	}
 	return source_netdev(p, family);
@@ -139,12 +151,8 @@ static __always_inline int target_pod(struct packet *p, const int family, struct
 }
 
 /* Forwarding is asked of the underlay device, where it is on; a pod's link may have it off. */
-static __always_inline int target_route(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s)
+static __always_inline void way_of(struct bpf_fib_lookup *fib, const struct packet *p, const int family)
 {
-	struct bpf_fib_lookup *fib = &s->fib;
-	struct ct_half *half = &s->half;
-	long rc;
-
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = cfg_netdev_ifindex;
 	if (family == IPV4) {
@@ -156,6 +164,15 @@ static __always_inline int target_route(struct __sk_buff *skb, struct packet *p,
 		__builtin_memcpy(fib->ipv6_src, &p->saddr, sizeof(fib->ipv6_src));
 		__builtin_memcpy(fib->ipv6_dst, &p->daddr, sizeof(fib->ipv6_dst));
 	}
+}
+
+static __always_inline int target_route(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s)
+{
+	struct bpf_fib_lookup *fib = &s->fib;
+	struct ct_half *half = &s->half;
+	long rc;
+
+	way_of(fib, p, family);
 	fib->tot_len = cfg_pod_mtu; /* a way that takes less is noted, not refused: most packets are small */
 	rc = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
 	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
@@ -179,27 +196,100 @@ static __always_inline int target_route(struct __sk_buff *skb, struct packet *p,
 	return 0;
 }
 
+/* Does the stack take for itself what ipcache does not know as ours, an address given a moment ago? Its routes say. */
+static __always_inline bool stack_takes(struct __sk_buff *skb, const struct packet *p, const int family,
+					struct bpf_fib_lookup *fib)
+{
+	struct endpoint *ep = endpoint_of(HOST_SLOT);
+	long rc;
+
+	if (family == IPV6 && addr_is_link_local6(&p->daddr))
+		return true;
+	if (!ep || !(ep->flags & ENDPOINT_ENFORCE_INGRESS))
+		return false;
+	way_of(fib, p, family);
+	rc = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	return rc == BPF_FIB_LKUP_RET_NOT_FWDED || rc == BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+/* `bucket`: the epoch of the address, read before it was looked up. */
+static __always_inline int target_host(struct packet *p, const int family, struct ct_half *half, __u64 bucket)
+{
+	p->dst_identity = IDENTITY_HOST;
+	half->target = TARGET_HOST;
+	if (!cfg_host_firewall) {
+		half->epoch += bucket;
+		return 0;
+	}
+	half->target_slot = p->dst_slot = HOST_SLOT;
+	half->epoch += end_epoch(HOST_SLOT, &p->daddr, family);
+	return 0;
+}
+
+/*
+ * Where the host is an endpoint: what leaves by the native device, and what it brings that is for no pod. Groups' packets,
+ * and what is to be forwarded, are the stack's.
+ */
+static __always_inline int aim_natively(struct __sk_buff *skb, struct scratch *s, const int family)
+{
+	struct packet *p = &s->packet;
+	struct ipcache_entry *entry;
+	__u64 bucket = end_epoch(0, &p->daddr, family);
+
+	entry = ipcache_find(&p->daddr);
+	if (p->hook == HOOK_UPLINK) {
+		s->half.epoch += bucket;
+		s->half.target = TARGET_ROUTE;
+		p->dst_identity = ipcache_identity(entry, family);
+		return 0;
+	}
+	if (p->kind == KIND_ERROR)
+		hear_of_path_mtu(skb, p, family);
+	if (!addr_is_multicast(&p->daddr, family) &&
+	    (is_own(&p->daddr, entry, family) || stack_takes(skb, p, family, &s->fib)))
+		target_host(p, family, &s->half, 0);
+	return 0;
+}
+
+/* Functions of their own, as everywhere: the verifier walks them once. */
+__attribute__((noinline)) int aim_natively4(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_at_hand();
+
+	return s ? aim_natively(skb, s, IPV4) : 0;
+}
+
+__attribute__((noinline)) int aim_natively6(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_at_hand();
+
+	return s ? aim_natively(skb, s, IPV6) : 0;
+}
+
 /* `half->target` stays TARGET_NONE for what the native device brings for others: the stack has it. */
 static __always_inline int resolve_target(struct __sk_buff *skb, struct packet *p, const int family, struct scratch *s)
 {
 	struct local_target *local = bpf_map_lookup_elem(&cp_local_v1, &p->daddr);
 	struct ct_half *half = &s->half;
 	struct ipcache_entry *entry;
+	__u64 bucket;
 
-	if (local)
+	if (local && !(cfg_host_firewall && p->hook == HOOK_UPLINK))
 		return target_pod(p, family, half, local);
+	if (cfg_host_firewall && (p->hook == HOOK_NETDEV || p->hook == HOOK_UPLINK)) {
+		family == IPV4 ? aim_natively4(skb) : aim_natively6(skb);
+		return 0;
+	}
 	if (p->hook == HOOK_NETDEV)
 		return 0;
 	/* A pod that speaks the tunnel's protocol could be anybody. */
 	if (p->hook == HOOK_POD && p->protocol == IPPROTO_UDP && p->dport == cfg_tunnel_port)
 		return REFUSE(p, FILE_RESOLVE, DROP_ENCAP_PROHIBITED);
-	half->epoch += end_epoch(0, &p->daddr, family);
+	bucket = end_epoch(0, &p->daddr, family);
 	entry = ipcache_find(&p->daddr);
-	if (is_own(&p->daddr, entry, family)) {
-		p->dst_identity = IDENTITY_HOST;
-		half->target = TARGET_HOST;
-		return 0;
-	}
+	if (is_own(&p->daddr, entry, family))
+		return target_host(p, family, half, bucket);
+	half->epoch += bucket;
 	p->dst_identity = ipcache_identity(entry, family);
 	if (p->hook == HOOK_OVERLAY)
 		return REFUSE(p, FILE_RESOLVE, DROP_UNROUTABLE);
@@ -215,4 +305,26 @@ static __always_inline int resolve_target(struct __sk_buff *skb, struct packet *
 	if (addr_is_multicast(&p->daddr, family))
 		return REFUSE(p, FILE_RESOLVE, DROP_UNKNOWN_TARGET);
 	return target_route(skb, p, family, s);
+}
+
+/* Both ends. Gives 0 or a drop reason. A function of its own, which the verifier walks once. */
+static __always_inline int resolve(struct __sk_buff *skb, struct scratch *s, const int family)
+{
+	int reason = resolve_source(&s->packet, family, &s->half);
+
+	return reason ? reason : resolve_target(skb, &s->packet, family, s);
+}
+
+__attribute__((noinline)) int resolve4(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_at_hand();
+
+	return s ? resolve(skb, s, IPV4) : DROP_INVALID;
+}
+
+__attribute__((noinline)) int resolve6(struct __sk_buff *skb)
+{
+	struct scratch *s = scratch_at_hand();
+
+	return s ? resolve(skb, s, IPV6) : DROP_INVALID;
 }

@@ -25,8 +25,10 @@ static __always_inline int judge_original(struct packet *p, const int family, co
 	/* The sender's node knows its identity before we do; but it may be long since it told us. */
 	bool told = old->half[0].source == HOOK_OVERLAY && !bpf_map_lookup_elem(&cp_iphost_v1, &p->daddr);
 	bool stack = old->half[0].source == HOOK_HOST && p->dst_identity == IDENTITY_HOST;
+	/* What the stack sent on for others with its own address: the answer comes to it, but is not the host's. */
+	bool passed_on = old->half[0].source == HOOK_UPLINK && !old->half[0].source_slot;
 	struct ends ends = {
-		.src_slot = p->dst_slot,
+		.src_slot = passed_on ? 0 : p->dst_slot,
 		.dst_slot = p->src_slot,
 		.src_identity = told || stack ? old->src_identity : p->dst_identity,
 		.dst_identity = p->src_identity,
@@ -136,7 +138,7 @@ static __always_inline int open_flow(struct packet *p, const int family, struct 
 
 	if (!makes_a_row(p, family)) {
 		p->counter = 0;
-		if (p->kind != KIND_PORTS && p->fragment != FRAGMENT_LATER) /* what is left of TCP after its end is no news */
+		if (p->kind != KIND_PORTS && p->fragment != FRAGMENT_LATER && !p->odd) /* what is left of TCP after its end is no news */
 			event_send(p, EVENT_FLOW | EVENT_LIMITED, 0);
 		return 0;
 	}
@@ -253,6 +255,22 @@ static __always_inline int judge_and_keep(struct __sk_buff *skb, struct packet *
 	return 0;
 }
 
+/* Between the host and its neighbours on the native device. */
+static __always_inline bool on_native_link(const struct packet *p, const struct ct_half *half)
+{
+	return cfg_host_firewall &&
+	       (p->hook == HOOK_UPLINK || (p->hook == HOOK_NETDEV && half->target == TARGET_HOST));
+}
+
+/* What could not be parsed goes to and from the host as long as nothing is asked of it. Gives 0, or why it is refused. */
+static __always_inline int refuse_odd(const struct packet *p)
+{
+	struct endpoint *ep = endpoint_of(HOST_SLOT);
+	__u32 asked = p->hook == HOOK_UPLINK ? ENDPOINT_ENFORCE_EGRESS : ENDPOINT_ENFORCE_INGRESS;
+
+	return ep && ep->flags & asked ? p->odd : 0;
+}
+
 static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, const int family)
 {
 	struct packet *p = &s->packet;
@@ -265,20 +283,23 @@ static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, cons
 		return drop(p, REFUSE(p, FILE_SLOW, DROP_INVALID));
 	__builtin_memset(&s->half, 0, sizeof(s->half));
 	s->half.epoch = global;
-	reason = resolve_source(p, family, &s->half);
-	if (!reason)
-		reason = resolve_target(skb, p, family, s);
+	reason = family == IPV4 ? resolve4(skb) : resolve6(skb);
 	if (!reason && s->half.target == TARGET_NONE) {
-		if (p->kind == KIND_ERROR)
+		if (!cfg_host_firewall && p->kind == KIND_ERROR)
 			hear_of_path_mtu(skb, p, family);
 		return TC_ACT_OK;
 	}
-	/* Addresses of one link mean nothing beyond it; the only talk there is with neighbours. */
-	if (!reason && family == IPV6 && (addr_is_link_local6(&p->saddr) || addr_is_link_local6(&p->daddr)))
+	/* Addresses of one link mean nothing beyond it; pods' only talk there is with neighbours. */
+	if (!reason && family == IPV6 && !on_native_link(p, &s->half) &&
+	    (addr_is_link_local6(&p->saddr) || addr_is_link_local6(&p->daddr)))
 		reason = REFUSE(p, FILE_SLOW, DROP_INVALID);
 	s->half.verdict = CT_ALLOWED;
-	if (!global) /* nobody has said yet that the tables are whole */
+	if (!global || p->unkept) /* nobody has said yet that the tables are whole */
 		s->half.epoch = 0;
+	if (cfg_host_firewall && !reason && p->odd && p->odd != DROP_CT_UNKNOWN_PROTOCOL) {
+		reason = refuse_odd(p);
+		return reason ? drop(p, reason) : TC_ACT_OK;
+	}
 	if (!reason && p->kind == KIND_ERROR)
 		relation = family == IPV4 ? relation4(skb) : relation6(skb);
 	if (relation == RELATED && !its_flow_may_be(p, s, family))

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The pods' own sockets. Rows can be lost, a table has only so much room; the pod still knows what it talks about. A TCP
+ * The pods' own sockets, and the host's where it is an endpoint. Rows can be lost, a table has only so much room; the pod still knows what it talks about. A TCP
  * packet without a row whose own direction is denied may pass if it is an answer to a connection that the receiving pod
  * began. That there is a connection does not say who began it, and a revoked one has sockets as well: so the socket of
  * whoever began is marked, when its flow is answered, and the mark lives and dies with the socket.
  */
 #pragma once
 
+#include "config.h"
 #include "maps.h"
 
 /* Of <netinet/tcp.h>. */
@@ -31,9 +32,13 @@ static __always_inline bool place_socket(struct socket_place *place, const struc
 	__u16 far = bpf_htons(sender ? p->dport : p->sport), near = bpf_htons(sender ? p->sport : p->dport);
 	const struct addr *there = sender ? &p->daddr : &p->saddr, *here = sender ? &p->saddr : &p->daddr;
 
-	if (!slot || !netns || !*netns)
-		return false;
-	place->netns = *netns - 1;
+	if (cfg_host_firewall && slot == HOST_SLOT) {
+		place->netns = BPF_F_CURRENT_NETNS;
+	} else {
+		if (!slot || !netns || !*netns)
+			return false;
+		place->netns = *netns - 1;
+	}
 	if (family == IPV4) {
 		place->tuple.ipv4.saddr = addr_ipv4(there);
 		place->tuple.ipv4.daddr = addr_ipv4(here);
@@ -114,7 +119,7 @@ __attribute__((noinline)) int receiver_began6(struct __sk_buff *skb)
 
 static __always_inline void note_who_began(struct __sk_buff *skb, const struct packet *p, const int family)
 {
-	if (p->protocol != IPPROTO_TCP || p->hook != HOOK_POD)
+	if (p->protocol != IPPROTO_TCP || !(p->hook == HOOK_POD || (cfg_host_firewall && p->src_slot == HOST_SLOT)))
 		return;
 	if (family == IPV4)
 		mark_began4(skb);
