@@ -26,7 +26,7 @@ class Operator(StrEnum):
     DOES_NOT_EXIST = "DoesNotExist"
 
 
-class Requirement(msgspec.Struct, frozen=True, order=True):
+class Requirement(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """One condition on one key. Source `any` looks at labels of every source; an unknown source never matches.
 
     Of source `cidr` the key is a prefix, and the label `cidr:10.1.0.0/16` has every key that contains it: a rule that
@@ -85,7 +85,7 @@ def within(inner: str, outer: str) -> bool:
 Conjunction = tuple[Requirement, ...]
 
 
-class Selector(msgspec.Struct, frozen=True, order=True):
+class Selector(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """Selects a label set that meets all requirements of at least one alternative. No alternative: selects nobody."""
 
     alternatives: tuple[Conjunction, ...]  # each sorted, and sorted among themselves

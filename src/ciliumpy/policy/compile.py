@@ -8,35 +8,29 @@ everybody is left out, because it is never asked.
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.model.identity import Reserved
 from ciliumpy.model.options import PolicyOptions
-from ciliumpy.model.ports import MAX_PORT, PortRange
+from ciliumpy.model.ports import MAX_PORT
 from ciliumpy.model.rule import Rule
 from ciliumpy.model.selectors import EVERYBODY, Selector, all_of, exists
 from ciliumpy.model.verdicts import RANK, Direction, Enforcement, Tier, Verdict
 from ciliumpy.policy.compiled import (
-    Bound,
     CompiledClass,
     CompiledDirection,
     CompiledLevel,
     CompiledPolicy,
     PortClassRow,
 )
+from ciliumpy.policy.prepared import Named, Origin, Precedence, Prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ciliumpy.policy.compiled import Bound
 
 HOST = all_of(exists("reserved", Reserved.HOST.label))
-
-
-class Named(NamedTuple):
-    """A rule and its name; None for what stands without a policy."""
-
-    rule: Rule
-    bound: Bound | None
 
 
 class Subject(NamedTuple):
@@ -59,30 +53,57 @@ def mode(subject: Subject, options: PolicyOptions) -> Enforcement:
     return options.enforcement
 
 
+Memo = dict[tuple[Prepared, ...], CompiledClass]
+
+
 def compile_policy(rules: Iterable[Named], options: PolicyOptions = DEFAULTS, subject: Subject = POD) -> CompiledPolicy:
     """Compile the rules that select an identity, resolved (`resolve`). Both directions may be mixed."""
-    rules = list(rules)
-    return CompiledPolicy(
-        *(
-            compile_direction([n for n in rules if n.rule.direction is side], side, options, subject)
-            for side in Direction
-        )
+    prepared = [Prepared(rule, bound, place) for place, (rule, bound) in enumerate(sorted(rules, key=_name))]
+    return compile_prepared(prepared, options, subject)
+
+
+def _name(named: Named) -> tuple[bool, Bound | None]:
+    return named.bound is None, named.bound
+
+
+def compile_prepared(
+    rules: Sequence[Prepared], options: PolicyOptions, subject: Subject, memo: Memo | None = None
+) -> CompiledPolicy:
+    """Compile rules in the order of their names. `memo` has the classes of the last time and gets those of this."""
+    known: Memo = {} if memo is None else memo
+    used: Memo = {}
+    sides = (
+        _direction([rule for rule in rules if rule.direction is side], side, options, subject, known, used)
+        for side in Direction
     )
+    compiled = CompiledPolicy(*sides)
+    known.clear()
+    known.update(used)
+    return compiled
 
 
-def compile_direction(
-    rules: Sequence[Named], direction: Direction, options: PolicyOptions = DEFAULTS, subject: Subject = POD
+def _direction(
+    rules: list[Prepared], direction: Direction, options: PolicyOptions, subject: Subject, known: Memo, used: Memo
 ) -> CompiledDirection:
     """Compile the rules of one direction; without any, it is closed only where enforcement is `always`."""
     enforcement = mode(subject, options)
     if enforcement is Enforcement.NEVER or not (rules or enforcement is Enforcement.ALWAYS):
         return CompiledDirection(enforced=False)
-    if not any(named.rule.default_deny for named in rules) and enforcement is not Enforcement.ALWAYS:
-        rules = [*rules, Named(_allow(direction, None), None)]
+    if not any(rule.default_deny for rule in rules) and enforcement is not Enforcement.ALWAYS:
+        rules = [*rules, _EVERYBODY]
     elif rules and open_to_host(direction, options, subject):
-        rules = [*rules, Named(_allow(direction, (HOST,)), None)]
-    default = _levels([named for named in rules if named.rule.ports is None])
-    return CompiledDirection(enforced=True, default=default, rows=tuple(_rows(rules, default)))
+        rules = [*rules, _HOST]
+
+    def class_of(members: Iterable[int]) -> CompiledClass:
+        key = tuple([rules[index] for index in members])
+        levels = used.get(key)
+        if levels is None:
+            levels = known.get(key)
+            levels = used[key] = _levels(key) if levels is None else levels
+        return levels
+
+    default = class_of(index for index, rule in enumerate(rules) if rule.spans is None)
+    return CompiledDirection(enforced=True, default=default, rows=tuple(_rows(rules, default, class_of)))
 
 
 def open_to_host(direction: Direction, options: PolicyOptions, subject: Subject) -> bool:
@@ -90,29 +111,28 @@ def open_to_host(direction: Direction, options: PolicyOptions, subject: Subject)
     return direction is Direction.INGRESS and not subject.host and options.allow_localhost == "always"
 
 
-def _allow(direction: Direction, peers: tuple[Selector, ...] | None) -> Rule:
-    return Rule("", EVERYBODY, direction, Verdict.ALLOW, peers, None, tier=Tier.DEFAULT)
+def _allow(peers: tuple[Selector, ...] | None) -> Prepared:
+    return Prepared(Rule("", EVERYBODY, Direction.INGRESS, Verdict.ALLOW, peers, None, tier=Tier.DEFAULT), None)
 
 
-def _rows(rules: Sequence[Named], default: CompiledClass) -> Iterable[PortClassRow]:
+_EVERYBODY, _HOST = _allow(None), _allow((HOST,))
+
+
+def _rows(
+    rules: Sequence[Prepared], default: CompiledClass, class_of: Callable[[Iterable[int]], CompiledClass]
+) -> Iterable[PortClassRow]:
     """Cut each protocol at every border of a range, so that a row's rules are the same for all its ports."""
-    always = frozenset(i for i, named in enumerate(rules) if named.rule.ports is None)
+    always = frozenset(i for i, rule in enumerate(rules) if rule.spans is None)
     borders: dict[int, dict[int, list[tuple[int, int]]]] = {}  # protocol, port -> (rule, +1 begins or -1 ended)
-    for index, named in enumerate(rules):
-        for covered in named.rule.ports or ():
-            if not isinstance(covered, PortRange):
-                continue
-            steps = borders.setdefault(covered.protocol, {})
-            steps.setdefault(covered.first, []).append((index, 1))
-            steps.setdefault(covered.last + 1, []).append((index, -1))
-    known: dict[frozenset[int], CompiledClass] = {}
+    for index, rule in enumerate(rules):
+        for protocol, first, last in rule.spans or ():
+            steps = borders.setdefault(protocol, {})
+            steps.setdefault(first, []).append((index, 1))
+            steps.setdefault(last + 1, []).append((index, -1))
     for protocol, steps in sorted(borders.items()):
         pending: PortClassRow | None = None
         for first, last, active in _intervals(steps):
-            members = always | active
-            if members not in known:
-                known[members] = _levels([rules[index] for index in sorted(members)])
-            levels = known[members]
+            levels = class_of(sorted(always.union(active)))
             if pending and pending.last + 1 == first and pending.levels == levels:
                 pending = PortClassRow(protocol, pending.first, last, levels)
                 continue
@@ -123,7 +143,7 @@ def _rows(rules: Sequence[Named], default: CompiledClass) -> Iterable[PortClassR
             yield pending
 
 
-def _intervals(steps: dict[int, list[tuple[int, int]]]) -> Iterable[tuple[int, int, frozenset[int]]]:
+def _intervals(steps: dict[int, list[tuple[int, int]]]) -> Iterable[tuple[int, int, Iterable[int]]]:
     """First port, last port and the rules in force between, where there are any."""
     depth: dict[int, int] = {}
     ports = sorted(steps)
@@ -133,30 +153,29 @@ def _intervals(steps: dict[int, list[tuple[int, int]]]) -> Iterable[tuple[int, i
             if not depth[index]:
                 del depth[index]
         if depth:
-            yield port, following - 1, frozenset(depth)
+            yield port, following - 1, depth
 
 
-def _levels(rules: Sequence[Named]) -> CompiledClass:
+def _levels(rules: Sequence[Prepared]) -> CompiledClass:
     """Order, merge and cut off."""
+    groups: dict[Precedence, list[Prepared]] = {}
+    for rule in rules:
+        if rule.origins:
+            groups.setdefault(rule.precedence, []).append(rule)
     levels: list[CompiledLevel] = []
     passed = -1  # the tier whose rest nobody reaches
-    for (tier, _, _, proxy), group in groupby(sorted(rules, key=_precedence), key=_precedence):
-        level = _level(list(group), tier, proxy)
-        if level is None or tier == passed:
+    for precedence in sorted(groups):
+        if precedence[0] == passed:
             continue
+        level = _level(precedence, [origin for rule in groups[precedence] for origin in rule.origins])
         if levels and _same(levels[-1], level) and not _passed_over(levels, level.tier):
-            level = _merge(levels.pop(), level)
+            level = _level(precedence, [*levels.pop().origins, *level.origins])
         levels.append(level)
         if level.everybody and level.verdict is Verdict.PASS:
-            passed = tier
+            passed = level.tier
         elif level.everybody:
             break
     return tuple(levels)
-
-
-def _precedence(named: Named) -> tuple[int, float, int, tuple[int, str]]:
-    rule = named.rule
-    return rule.tier, rule.priority, RANK[rule.verdict], rule.proxy_order
 
 
 def _same(one: CompiledLevel, other: CompiledLevel) -> bool:
@@ -175,29 +194,14 @@ def _passed_over(levels: Sequence[CompiledLevel], tier: int) -> bool:
     return last != tier and any(level.verdict is Verdict.PASS and level.tier == last for level in levels)
 
 
-def _level(rules: list[Named], tier: int, proxy: tuple[int, str]) -> CompiledLevel | None:
-    origins: set[tuple[Selector | None, Bound | None]] = set()
-    for rule, bound in rules:
-        peers = (EVERYBODY,) if rule.peers is None else rule.peers
-        selectors = [peer for peer in peers if isinstance(peer, Selector) and peer.alternatives]
-        origins.update((None if peer.everybody else peer, bound) for peer in selectors)
-    if not origins:
-        return None
-    return _make(rules[0].rule.verdict, tier, proxy, origins)
-
-
-def _merge(one: CompiledLevel, other: CompiledLevel) -> CompiledLevel:
-    return _make(other.verdict, other.tier, other.proxy, {*one.origins, *other.origins})
-
-
-def _make(
-    verdict: Verdict, tier: int, proxy: tuple[int, str], origins: set[tuple[Selector | None, Bound | None]]
-) -> CompiledLevel:
+def _level(precedence: Precedence, origins: list[Origin]) -> CompiledLevel:
+    tier, _, rank, proxy = precedence
     everybody = any(selector is None for selector, _ in origins)
-    # Who meets everybody needs no selectors, and the rules that name fewer are not the ones to be named.
-    kept = sorted(
-        (origin for origin in origins if origin[0] is None or not everybody),
-        key=lambda origin: (origin[0] or EVERYBODY, str(origin[1] or "")),
-    )
-    selectors = () if everybody else tuple(sorted({s for s, _ in kept if s is not None}))
-    return CompiledLevel(verdict, tier, everybody, selectors, tuple(kept), proxy)
+    if everybody:  # the rules that name fewer are not the ones to be named
+        origins = [origin for origin in origins if origin[0] is None]
+    kept = tuple(dict.fromkeys(origins))
+    selectors = () if everybody else tuple(dict.fromkeys(s for s, _ in kept if s is not None))
+    return CompiledLevel(_BY_RANK[rank], tier, everybody, selectors, kept, proxy)
+
+
+_BY_RANK = {rank: verdict for verdict, rank in RANK.items()}

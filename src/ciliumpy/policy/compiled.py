@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Bound(msgspec.Struct, frozen=True, order=True):
+class Bound(msgspec.Struct, frozen=True, order=True, cache_hash=True):
     """Names a rule: the policy's kind, namespace (may be empty) and name, and the rule's path in it."""
 
     kind: str
@@ -27,13 +27,13 @@ class Bound(msgspec.Struct, frozen=True, order=True):
         return "/".join(part for part in (self.kind, self.namespace, self.name) if part) + f"#{self.path}"
 
 
-class CompiledLevel(msgspec.Struct, frozen=True):
+class CompiledLevel(msgspec.Struct, frozen=True, cache_hash=True):
     """One step of a class. It decides for whom it meets: everybody, or whoever meets one of the selectors."""
 
     verdict: Verdict
     tier: int
     everybody: bool
-    selectors: tuple[Selector, ...]  # sorted; empty if everybody
+    selectors: tuple[Selector, ...]  # empty if everybody
     origins: tuple[tuple[Selector | None, Bound | None], ...]  # None: everybody; no rule, but what stands anyway
     proxy: tuple[int, str] = NO_PROXY  # of a redirect: Proxy.order
 

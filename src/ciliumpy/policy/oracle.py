@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ciliumpy.model.labels import Label
     from ciliumpy.model.options import PolicyOptions
     from ciliumpy.model.rule import Rule
-    from ciliumpy.policy.compile import Named
+    from ciliumpy.policy.prepared import Named
     from ciliumpy.policy.resolve import Service
 
 

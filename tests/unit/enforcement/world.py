@@ -19,9 +19,9 @@ from ciliumpy.model.rule import NamedPort as Calling
 from ciliumpy.model.rule import Rule
 from ciliumpy.model.selectors import Selector, all_of, equals
 from ciliumpy.model.verdicts import Direction, Verdict
-from ciliumpy.policy.compile import Named
 from ciliumpy.policy.compiled import Bound
 from ciliumpy.policy.oracle import judge
+from ciliumpy.policy.prepared import Named
 from ciliumpy.policy.resolve import port_label
 from ciliumpy.state.database import Database
 from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS, InstalledSet

@@ -15,9 +15,11 @@ from ciliumpy.model.labels import parse
 from ciliumpy.model.rule import Rule
 from ciliumpy.model.selectors import EVERYBODY, all_of, equals
 from ciliumpy.model.verdicts import Direction, Tier, Verdict
-from ciliumpy.policy.compile import Named, compile_policy
+from ciliumpy.policy import selector_cache
+from ciliumpy.policy.compile import compile_policy
 from ciliumpy.policy.compiled import Bound
 from ciliumpy.policy.oracle import judge
+from ciliumpy.policy.prepared import Named
 from ciliumpy.policy.repository import PolicyKey, Repository
 from ciliumpy.policy.resolve import PortNumbers, port_label, resolve
 from ciliumpy.policy.selector_cache import SelectorCache
@@ -171,6 +173,7 @@ class TestRanges:
 cache_steps = st.lists(
     st.one_of(
         st.tuples(st.just("identity"), st.integers(1, 5), label_sets),
+        st.tuples(st.just("many"), st.dictionaries(st.integers(1, 5), label_sets), st.booleans()),
         st.tuples(st.just("gone"), st.integers(1, 5)),
         st.tuples(st.just("acquire"), st.integers(0, 3)),
         st.tuples(st.just("release"), st.integers(0, 3)),
@@ -192,6 +195,11 @@ def test_the_cache_is_what_matching_everything_gives(known, steps):
                 gained, lost = cache.set_identity(number, labels)
                 identities[number] = labels
                 assert cache.met_by(number) == (met | gained) - lost
+            case "many", found, at_once:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(selector_cache, "FEW", 1 if at_once else 100)
+                    assert all(step is None for step in cache.set_identities(found))
+                identities |= found
             case "gone", number:
                 cache.remove_identity(number)
                 identities.pop(number, None)
@@ -204,11 +212,19 @@ def test_the_cache_is_what_matching_everything_gives(known, steps):
         for at in range(4):
             wanted = {n for n, labels in identities.items() if known[at].matches([parse(t) for t in labels])}
             assert cache.members(known[at]) == (wanted if at in used else set())
+        for number in identities:
+            met = {known[at] for at in used if number in cache.members(known[at])}
+            assert cache.met_by(number) == met
+            assert cache.row(number, 64) == sum(1 << cache.number(one) for one in met).to_bytes(8, "little")
     for at in used:
         cache.release(known[at])
     for number in identities:
         cache.remove_identity(number)
-    assert not any(vars(cache).values()), "nothing is left over"
+    kept = {name: value for name, value in vars(cache._index).items() if value}
+    assert not kept, "nothing is left over"
+    assert not cache._met.any()
+    assert not cache._pivots
+    assert not cache._unindexed
 
 
 repository_steps = st.lists(
