@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ciliumpy.bpf.names import NARROW
 from ciliumpy.daemon.status import Parts
 from ciliumpy.datapath.company import Watch
 from ciliumpy.datapath.devices import Devices
@@ -42,7 +44,8 @@ class Datapath(Doors):
         self.epochs = Epochs(kernel.maps)
         self.epochs.bump_all()
         self.pods: dict[str, int] = {}
-        self.watch = Watch("tcx", list, lambda _: False)
+        self.watch = Watch("tcx", list, lambda _: False, threading.RLock())
+        self.width, self.moving = NARROW, ()
 
     def attach_node(self, devices: Devices) -> None:
         self.log.append(("attach", devices.underlay.name))

@@ -25,9 +25,15 @@ class Width(NamedTuple):
     vectors: str
     classes: str
 
+    @property
+    def maps(self) -> tuple[str, str]:
+        """Classes first: so they are unpinned."""
+        return self.classes, self.vectors
+
 
 NARROW = Width(1024, "datapath", "cp_vector_v1", "cp_class_v1")
 WIDE = Width(4096, "datapath_wide", "cp_vector4k_v1", "cp_class4k_v1")
+WIDTHS = (NARROW, WIDE)
 
 
 def width_in_use(pins: Path) -> Width:

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ciliumpy import __version__
+from ciliumpy.bpf.names import WIDE
 from ciliumpy.daemon import garbage
 from ciliumpy.daemon.servers import Servers
 from ciliumpy.daemon.settle import Settle
@@ -19,7 +20,6 @@ from ciliumpy.endpoints.controller import Endpoints
 from ciliumpy.endpoints.plug import Plug
 from ciliumpy.endpoints.publish import PublishTarget
 from ciliumpy.endpoints.records import Records
-from ciliumpy.enforcement.controller import VECTOR_BITS
 from ciliumpy.enforcement.controller import Controller as Enforcement
 from ciliumpy.enforcement.memory import FileMemory
 from ciliumpy.identity.controller import Controller as Identity
@@ -59,7 +59,9 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         kernel.policy,
         ready=reflector.ready,
         options=config.policy_options,
-        memory=FileMemory(config.run / "selectors.json", VECTOR_BITS),
+        memory=FileMemory(config.run / "selectors.json", kernel.width.bits),
+        size=kernel.width.bits,
+        most=WIDE.bits,
         last_set=last_set,
         last_class=last_class,
     )
@@ -98,6 +100,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start_reporting("published-endpoints", publish.run)
         await asyncio.to_thread(datapath.attach_node, own.devices)
         jobs.start_reporting("programs", datapath.watch.run)
+        jobs.start_reporting("selector-width", kernel.width.run)
         jobs.start("settle", settle.run, restart="on-error")
         jobs.start("garbage", lambda: garbage.run(settle.done.wait))
         await servers.start(jobs)

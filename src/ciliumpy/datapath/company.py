@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy.bpf import sys
 from ciliumpy.bpf.links import attached
@@ -18,6 +18,7 @@ from ciliumpy.net import filters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from contextlib import AbstractContextManager
 
     from ciliumpy.datapath.hooks import Kind
     from ciliumpy.state.jobs import Job
@@ -102,8 +103,14 @@ def _name(program: int) -> str:
 class Watch:
     """A job: goes round all hooks, keeps what it found in `foreign`, has ours put back where they are gone."""
 
-    def __init__(self, kind: Kind, hooks: Callable[[], Sequence[Hook]], repair: Callable[[Hook], bool]) -> None:
-        self._kind, self._hooks, self._repair = kind, hooks, repair
+    def __init__(
+        self,
+        kind: Kind,
+        hooks: Callable[[], Sequence[Hook]],
+        repair: Callable[[Hook], bool],
+        attaching: AbstractContextManager[Any],
+    ) -> None:
+        self._kind, self._hooks, self._repair, self._attaching = kind, hooks, repair, attaching
         self._found: dict[tuple[str, str], tuple[Foreign, ...]] = {}
         self.repairs = 0
 
@@ -124,8 +131,11 @@ class Watch:
             await asyncio.sleep(PAUSE_S + PAUSE_PER_HOOK_S * len(hooks))
 
     def visit(self, at: Hook) -> None:
-        seen = look(self._kind, at)
-        if seen.faults and self._repair(at):
-            self.repairs += 1
+        with self._attaching:
+            if at not in self._hooks():  # gone, or swapped for another program
+                return
             seen = look(self._kind, at)
-        self._found[at.hook, at.device] = seen.foreign
+            if seen.faults and self._repair(at):
+                self.repairs += 1
+                seen = look(self._kind, at)
+            self._found[at.hook, at.device] = seen.foreign

@@ -146,12 +146,37 @@ def class_value(map_: KernelMap, row: PortClass) -> bytes:
         place["verdict"], place["proxy_port"] = level.verdict, level.proxy_port
         place["flags"] = LEVEL_EVERYBODY if level.everybody else 0
         if level.mask:
-            place["mask"][...] = np.frombuffer(level.mask, dtype=place["mask"].dtype)
+            place["mask"][...] = np.frombuffer(fitted(level.mask, place["mask"].nbytes), dtype=place["mask"].dtype)
     return value.tobytes()
 
 
 def vector_value(map_: KernelMap, words: bytes) -> bytes:
-    value = _new(map_.value_dtype, map_)
-    if len(words) != value.dtype.itemsize:
-        raise ValueError(f"a selector vector of {len(words)} bytes, the kernel has {value.dtype.itemsize}")
-    return words
+    """Bits of selectors as a map's vector. ValueError: there is one that it has no room for."""
+    return fitted(words, _new(map_.value_dtype, map_).dtype.itemsize)
+
+
+def fitted(mask: bytes, size: int) -> bytes:
+    """Bring a mask to `size` bytes: rows do not know how wide the kernel's are. ValueError: it would lose a bit."""
+    if any(mask[size:]):
+        raise ValueError(f"a selector has a bit above the {size * 8} of the datapath")
+    return mask[:size].ljust(size, b"\0")
+
+
+def widened(narrow: KernelMap, wide: KernelMap, value: bytes) -> bytes:
+    """A vector or class of one map as it is in the other: alike, but for zeros where there was no room."""
+    source, result = _new(narrow.value_dtype, narrow), _new(wide.value_dtype, wide)
+    _widen(np.frombuffer(value, dtype=source.dtype)[0], result)
+    return result.tobytes()
+
+
+def _widen(part: Any, into: Any) -> None:
+    for name in part.dtype.names:
+        source, target = part[name], into[name]
+        if source.dtype.names is None:
+            if target.ndim:
+                target[: len(source)] = source
+            else:
+                into[name] = source
+            continue
+        for one, other in zip(source, target, strict=True):
+            _widen(one, other)

@@ -8,6 +8,7 @@ import errno
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
+from ciliumpy.datapath import encode
 from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
@@ -85,6 +86,17 @@ def write_all(map_: KernelMap, rows: Mapping[bytes, bytes]) -> dict[bytes, str]:
     except (OSError, CiliumpyError):
         return {key: text for key, value in rows.items() if (text := write(map_, key, value))}
     return {}
+
+
+def copy_widened(source: KernelMap, target: KernelMap) -> None:
+    """Make a wider map hold what the other holds, and nothing else. CiliumpyError: it does not."""
+    wanted = {key: encode.widened(source, target, value) for key, value in dump(source).items()}
+    for key in dump(target).keys() - wanted.keys():
+        target.delete(key)
+    errors = write_all(target, wanted)
+    if errors or dump(target) != wanted:
+        why = next(iter(errors.values()), "it holds something else than was written")
+        raise CiliumpyError(f"map {source.name} cannot be copied into {target.name}: {why}")
 
 
 async def run_sized(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

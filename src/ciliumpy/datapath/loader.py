@@ -2,29 +2,32 @@
 """The loaded datapath: one object, its pinned maps, and its programs on devices.
 
 Layout below the bpffs folder: `maps/<map>`, `links/<hook>-<device>` (with clsact there are no links). A restart finds
-both, keeps what the maps hold and swaps each program by one atomic update.
+both, keeps what the maps hold and swaps each program by one atomic update. The same goes for the programs of the wide
+object; who leads them through that is width.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ciliumpy.bpf import programs
-from ciliumpy.bpf.names import CONNTRACK_MAPS
+from ciliumpy.bpf.maps import Map
+from ciliumpy.bpf.names import CONNTRACK_MAPS, NARROW, WIDE, WIDTHS, Width
 from ciliumpy.datapath import encode, hooks
 from ciliumpy.datapath.company import Hook, Watch, look
 from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE, Devices
 from ciliumpy.datapath.epochs import Epochs
+from ciliumpy.datapath.kernel import copy_widened
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.net import links, sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from ciliumpy.bpf.maps import Map
 
 _log = logging.getLogger(__name__)
 
@@ -69,28 +72,38 @@ class Settings(NamedTuple):
 
 
 class Datapath:
-    """Owns descriptors; closing it leaves programs, maps and links in place."""
+    """Owns descriptors; closing it leaves programs, maps and links in place.
 
-    def __init__(self, collection: programs.Collection, closed: programs.Collection, on: hooks.Hooks) -> None:
-        self._collection = collection
+    `width` is that of the programs that are attached from now on.
+    """
+
+    def __init__(
+        self, settings: Settings, folder: Path, loaded: programs.Collection, closed: programs.Collection, width: Width
+    ) -> None:
+        self._settings, self._pins = settings, folder / "maps"
+        self._programs = loaded.programs
         self._closed = closed
-        self.hooks = on
-        self.maps: dict[str, Map] = collection.maps
-        self.event_dtype = collection.btf.dtype("event")
-        self.epochs = Epochs(collection.maps)
+        self.hooks = hooks.Hooks(hooks.choose(settings.attach), folder / "links")
+        self.maps: dict[str, Map] = loaded.maps
+        self.width = width
+        self._wide: programs.Collection | None = None  # loaded, and on no device
+        self.event_dtype = loaded.btf.dtype("event")
+        self.epochs = Epochs(loaded.maps)
         self.pods: dict[str, int] = {}  # device -> ifindex, of the pods whose program is attached
         self._own: dict[str, tuple[str, int]] = {}  # hook -> device, ifindex, of the node's own
-        self.watch = Watch(on.kind, self._on_devices, self._put_back)
+        self._attaching = threading.RLock()  # a swap goes over what is attached
+        self.watch = Watch(self.hooks.kind, self._on_devices, self._put_back, self._attaching)
 
     def attach_node(self, devices: Devices) -> None:
         """Attach, or swap, the programs of the node's own devices."""
         names = {"host": HOST_DEVICE, "overlay": TUNNEL_DEVICE, "netdev": devices.underlay.name}
         indexes = {"host": devices.host, "overlay": devices.overlay, "netdev": devices.underlay.ifindex}
-        for hook in NODE_HOOKS:
-            self.hooks.attach(hook, self._collection.programs[hook], names[hook], indexes[hook])
-            self._own[hook] = names[hook], indexes[hook]
-            for device in self.hooks.attached(hook) - {names[hook]}:
-                self.hooks.detach(hook, device)
+        with self._attaching:
+            for hook in NODE_HOOKS:
+                self.hooks.attach(hook, self._programs[hook], names[hook], indexes[hook])
+                self._own[hook] = names[hook], indexes[hook]
+                for device in self.hooks.attached(hook) - {names[hook]}:
+                    self.hooks.detach(hook, device)
 
     def prepare_pod_device(self, device: str, ifindex: int) -> int:
         """Close the device to all that the program on it does not decide: a filter, and forwarding off.
@@ -103,9 +116,10 @@ class Datapath:
 
     def attach_pod(self, device: str, ifindex: int) -> None:
         """Attach, or swap, the program of a pod. Idempotent."""
-        if self.pods.get(device) != ifindex:
-            self.hooks.attach("pod", self._collection.programs["pod"], device, ifindex)
-            self.pods[device] = ifindex
+        with self._attaching:
+            if self.pods.get(device) != ifindex:
+                self.hooks.attach("pod", self._programs["pod"], device, ifindex)
+                self.pods[device] = ifindex
 
     def open_pod_device(self, ifindex: int) -> None:
         links.set_up(ifindex)
@@ -121,7 +135,8 @@ class Datapath:
 
     def pod_faults(self, device: str, ifindex: int) -> list[str]:
         """Tell what is wrong with the programs on a pod's device; empty: nothing."""
-        return list(look(self.hooks.kind, Hook("pod", device, ifindex, self._collection.programs["pod"].id)).faults)
+        with self._attaching:
+            return list(look(self.hooks.kind, Hook("pod", device, ifindex, self._programs["pod"].id)).faults)
 
     @property
     def attached(self) -> int:
@@ -142,14 +157,59 @@ class Datapath:
 
     def now(self) -> int:
         """Return the conntrack clock: jiffies >> 8, 32 bits."""
-        return self._collection.programs["clock"].test_run(bytes(64)).retval & 0xFFFFFFFF
+        return self._programs["clock"].test_run(bytes(64)).retval & 0xFFFFFFFF
+
+    # ---- another width -----------------------------------------------------------------------------------------------
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """Return the names of the maps of another width: programs that ask them may be on devices."""
+        return tuple(name for one in WIDTHS if one != self.width for name in one.maps if name in self.maps)
+
+    def load_wide(self) -> None:
+        """Load the wide programs. They are on no device, and their maps, in `maps` now, are empty. Idempotent."""
+        if self.width != WIDE and self._wide is None:
+            self._wide = _load(self._settings, self._pins, WIDE)
+            self.maps |= {name: self._wide.maps.pop(name) for name in WIDE.maps}
+
+    def swap(self) -> None:
+        """See that every hook runs the program loaded last: one by one, each by an atomic replacement. Idempotent."""
+        with self._attaching:
+            if self._wide is not None:
+                former, self._programs, self.width = self._programs, self._wide.programs, WIDE
+                for program in former.values():
+                    program.close()
+                for map_ in self._wide.maps.values():
+                    map_.close()
+                self._wide = None
+            for hook, (device, ifindex) in self._own.items():
+                self.hooks.attach(hook, self._programs[hook], device, ifindex)
+            # Also those that an agent before this one has attached.
+            for device in sorted(self.hooks.attached("pod")):
+                if (link := links.link(device)) is not None:
+                    self.hooks.attach("pod", self._programs["pod"], device, link.ifindex)
+
+    def unpin_former(self) -> None:
+        """Remove the pins of the other width's maps, which no program asks any more."""
+        for name in self.moving:  # classes first: while they are pinned, both maps are whole
+            (self._pins / name).unlink(missing_ok=True)
+
+    def forget_former(self) -> None:
+        """Close those maps: nobody writes them any more."""
+        for name in self.moving:
+            self.maps.pop(name).close()
 
     def close(self) -> None:
-        self._collection.close()
+        for program in self._programs.values():
+            program.close()
+        for map_ in self.maps.values():
+            map_.close()
+        if self._wide is not None:
+            self._wide.close()
         self._closed.close()
 
     def _on_devices(self) -> list[Hook]:
-        numbers = {hook: program.id for hook, program in self._collection.programs.items()}
+        numbers = {hook: program.id for hook, program in self._programs.items()}
         own = [Hook(hook, device, ifindex, numbers[hook]) for hook, (device, ifindex) in self._own.items()]
         return own + [Hook("pod", device, ifindex, numbers["pod"]) for device, ifindex in sorted(self.pods.items())]
 
@@ -157,13 +217,14 @@ class Datapath:
         """Attach again what somebody has taken away; False if there is nothing to attach it to."""
         if at.hook == "pod" and self.pods.get(at.device) != at.ifindex:
             return False
-        try:
-            if at.hook == "pod":
-                self.hooks.close_device(at.ifindex, self._closed.programs["closed"])
-            self.hooks.attach(at.hook, self._collection.programs[at.hook], at.device, at.ifindex)
-        except CiliumpyError as error:
-            _log.debug("%s of %s cannot be put back: %s", at.hook, at.device, error.message)
-            return False
+        with self._attaching:
+            try:
+                if at.hook == "pod":
+                    self.hooks.close_device(at.ifindex, self._closed.programs["closed"])
+                self.hooks.attach(at.hook, self._programs[at.hook], at.device, at.ifindex)
+            except CiliumpyError as error:
+                _log.debug("%s of %s cannot be put back: %s", at.hook, at.device, error.message)
+                return False
         _log.warning("program %s of %s was gone, and is back", at.hook, at.device)
         return True
 
@@ -171,25 +232,70 @@ class Datapath:
 def load(settings: Settings, folder: Path) -> Datapath:
     """Load the objects, with the maps pinned below `folder` reused.
 
-    Conntrack rows are dropped if the epochs they were made under are lost.
+    Conntrack rows are dropped if the epochs they were made under are lost. Who was wide starts wide; who was about to
+    be goes on from where it was.
     """
     closed = programs.load_object(settings.objects / "closed.o")
     try:
-        collection = programs.load_object(
-            settings.objects / "datapath.o",
-            rodata=_constants(settings, tick_rate()),
-            max_entries=settings.map_sizes,
-            pin_dir=folder / "maps",
-            ring_size=settings.ring_bytes,
-        )
+        datapath = _load_width(settings, folder, closed)
     except BaseException:
         closed.close()
         raise
-    datapath = Datapath(collection, closed, hooks.Hooks(hooks.choose(settings.attach), folder / "links"))
     if datapath.epochs.is_fresh():
         datapath.flush_conntrack()
         datapath.epochs.bump_all()
     return datapath
+
+
+def _load_width(settings: Settings, folder: Path, closed: programs.Collection) -> Datapath:
+    pins = folder / "maps"
+    narrow, wide = ([name for name in one.maps if (pins / name).exists()] for one in WIDTHS)
+    if not wide:
+        return Datapath(settings, folder, _load(settings, pins, NARROW), closed, NARROW)
+    if NARROW.classes not in narrow:  # they go first: what may be left of the narrow maps nobody asks
+        for name in narrow:
+            (pins / name).unlink()
+        return Datapath(settings, folder, _load(settings, pins, WIDE), closed, WIDE)
+    # An agent died on its way from one width to the other. The narrow maps are whole, and perhaps no program asks them.
+    with contextlib.ExitStack() as opened:
+        former = {name: opened.enter_context(Map.open_pinned(pins / name)) for name in (*narrow, *wide)}
+        try:
+            loaded = _load_copy(settings, pins, former)
+        except CiliumpyError as error:
+            _log.warning("the wide programs cannot be had, the narrow ones go on: %s", error.message)
+            loaded = _load(settings, pins, NARROW)
+        opened.pop_all()
+    width = NARROW if NARROW.classes in loaded.maps else WIDE
+    for name in former.keys() & loaded.maps.keys():
+        former.pop(name).close()
+    loaded.maps.update(former)
+    return Datapath(settings, folder, loaded, closed, width)
+
+
+def _load_copy(settings: Settings, pins: Path, former: Mapping[str, Map]) -> programs.Collection:
+    """Load the wide programs with what the narrow maps hold."""
+    loaded = _load(settings, pins, WIDE)
+    try:
+        for name, copy in zip(NARROW.maps, WIDE.maps, strict=True):
+            copy_widened(former[name], loaded.maps[copy])
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded
+
+
+def _load(settings: Settings, pins: Path, width: Width) -> programs.Collection:
+    others = {name for one in WIDTHS if one != width for name in one.maps}
+    sizes = dict(settings.map_sizes)
+    for one in WIDTHS:
+        sizes |= {name: sizes[known] for name, known in zip(one.maps, NARROW.maps, strict=True) if known in sizes}
+    return programs.load_object(
+        settings.objects / f"{width.object}.o",
+        rodata=_constants(settings, tick_rate()),
+        max_entries={name: entries for name, entries in sizes.items() if name not in others},
+        pin_dir=pins,
+        ring_size=settings.ring_bytes,
+    )
 
 
 def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ciliumpy.bpf.names import WIDTHS
 from ciliumpy.datapath import encode
-from ciliumpy.datapath.kernel import KernelMap, KernelMaps, dump, write
+from ciliumpy.datapath.kernel import KernelMap, KernelMaps, copy_widened, dump, write
 from ciliumpy.tables.datapath import INSTALLED_SETS, InstalledSet
 from ciliumpy.tables.enforcement import POLICY_SETS, VECTORS, PolicySet, PortRow
 
@@ -27,6 +28,9 @@ VECTOR_TIMEOUT_S = 5.0
 _log = logging.getLogger(__name__)
 
 
+ClassKey = tuple[str, bytes]  # map, key
+
+
 class Row(NamedTuple):
     """One row of one map."""
 
@@ -36,7 +40,7 @@ class Row(NamedTuple):
 
 
 class PolicyTarget:
-    """`cp_class_v1`, `cp_port_v1`, `cp_range_v1` and, last, `cp_set_v1`.
+    """`cp_class_v1` or `cp_class4k_v1` (for a while both, width.py), `cp_port_v1`, `cp_range_v1`; last, `cp_set_v1`.
 
     A set that is complete is announced in INSTALLED_SETS, which makes endpoints point at it. `in_use(set id)` tells
     whether a slot in the kernel still names a set. Classes may be shared by sets.
@@ -48,10 +52,10 @@ class PolicyTarget:
         self._sets = maps["cp_set_v1"]
         self._ports = maps["cp_port_v1"]
         self._ranges = maps["cp_range_v1"]
-        self._classes = maps["cp_class_v1"]
+        self._classes = [maps[width.classes] for width in WIDTHS if width.classes in maps]
         self._in_use = in_use
         self._installed: dict[int, list[Row]] = {}
-        self._users: defaultdict[bytes, set[int]] = defaultdict(set)  # class key -> sets
+        self._users: defaultdict[ClassKey, set[int]] = defaultdict(set)  # the sets of a class
         self._retired: dict[int, float] = {}  # set id -> when it may go
         self._former = {int.from_bytes(key, "little") for key in dump(self._sets)}
         self._let_go: dict[int, float] = {}  # former set id that no slot names -> when it may go
@@ -63,12 +67,42 @@ class PolicyTarget:
         self._sweep = asyncio.Event()
 
     def entries(self) -> dict[str, int]:
-        counts = dict.fromkeys((m.name for m in (self._sets, self._ports, self._ranges)), 0)
+        counts = dict.fromkeys((m.name for m in (self._sets, self._ports, self._ranges, *self._classes)), 0)
         for parts in self._installed.values():
             for part in parts:
-                if part.map is not self._classes:
+                if part.map not in self._classes:
                     counts[part.map.name] += 1
-        return counts | {self._classes.name: len(self._users), "cp_vector_v1": len(self._vectors)}
+        return counts | Counter(name for name, _ in self._users)
+
+    async def add_classes(self, wide: KernelMap) -> None:
+        """Write classes to this map too from now on; first it gets all that are there, a former agent's too.
+
+        CiliumpyError: it does not take them.
+        """
+        async with self._lock:
+            if wide not in self._classes:
+                await asyncio.to_thread(self._copy_classes, wide)
+
+    async def drop_classes(self, name: str) -> None:
+        """Write classes to that map no longer."""
+        async with self._lock:
+            self._classes = [map_ for map_ in self._classes if map_.name != name]
+            for number, parts in self._installed.items():
+                self._installed[number] = [part for part in parts if part.map.name != name]
+            for key in [key for key in self._users if key[0] == name]:
+                del self._users[key]
+
+    def _copy_classes(self, wide: KernelMap) -> None:
+        narrow = self._classes[0]
+        copy_widened(narrow, wide)
+        for number, parts in self._installed.items():
+            copies = [
+                Row(wide, part.key, encode.widened(narrow, wide, part.value)) for part in parts if part.map is narrow
+            ]
+            self._installed[number] = [*copies, *parts]  # the set itself stays last
+            for part in copies:
+                self._users[wide.name, part.key].add(number)
+        self._classes.append(wide)
 
     async def update(self, rows: Sequence[PolicySet]) -> Mapping[Hashable, str]:
         wanted = [row for row in rows if row.current and row.id not in self._installed]
@@ -138,7 +172,7 @@ class PolicyTarget:
     def _remove_former(self, numbers: set[int]) -> None:
         """Take a former agent's sets out: themselves first, and last the classes that no other set names."""
         going: set[int] = set()
-        staying: set[int] = {int.from_bytes(key, "little") for key in self._users}
+        staying: set[int] = {int.from_bytes(key, "little") for _, key in self._users}
         gone: list[tuple[KernelMap, bytes]] = []
         for map_, field in ((self._sets, "default_class"), (self._ports, ""), (self._ranges, "range")):
             keys, values = map_.items()
@@ -148,7 +182,7 @@ class PolicyTarget:
             going |= set(named[goes].ravel().tolist())
             staying |= set(named[~goes].ravel().tolist())
             gone += [(map_, key.tobytes()) for key in keys[goes]]
-        gone += [(self._classes, encode.u32(number)) for number in going - staying - {0}]
+        gone += [(map_, encode.u32(number)) for map_ in self._classes for number in going - staying - {0}]
         for map_, key in gone:
             map_.delete(key)
         self._former -= numbers
@@ -192,7 +226,7 @@ class PolicyTarget:
                 continue
             self._own(row.id, parts)
             for part in parts:
-                shared = part.map is self._classes and len(self._users[part.key]) > 1
+                shared = part.map in self._classes and len(self._users[part.map.name, part.key]) > 1
                 error_text = "" if shared else write(part.map, part.key, part.value)
                 if error_text:
                     self._remove(row.id)
@@ -203,7 +237,11 @@ class PolicyTarget:
     def _rows(self, row: PolicySet) -> list[Row]:
         """Return what the kernel holds of a set, in the order of writing. ValueError: a part does not fit."""
         ranges: defaultdict[bytes, list[PortRow]] = defaultdict(list)
-        parts = [Row(self._classes, encode.u32(one.id), encode.class_value(self._classes, one)) for one in row.classes]
+        parts = [
+            Row(map_, encode.u32(one.id), encode.class_value(map_, one))
+            for one in row.classes
+            for map_ in self._classes
+        ]
         for port in row.ports:
             key = encode.port_key(self._ports, row.id, port)
             if port.first == port.last:
@@ -216,24 +254,24 @@ class PolicyTarget:
     def _own(self, number: int, parts: list[Row]) -> None:
         self._installed[number] = parts
         for part in parts:
-            if part.map is self._classes:
-                self._users[part.key].add(number)
+            if part.map in self._classes:
+                self._users[part.map.name, part.key].add(number)
 
     def _remove(self, number: int) -> None:
         """Take a set out: itself first, so that nothing is read half; a class with its last user."""
         for part in reversed(self._installed.pop(number, [])):
-            if part.map is self._classes:
-                users = self._users[part.key]
+            if part.map in self._classes:
+                users = self._users[part.map.name, part.key]
                 users.discard(number)
                 if users:
                     continue
-                del self._users[part.key]
+                del self._users[part.map.name, part.key]
             part.map.delete(part.key)
 
     def _repair(self, numbers: Sequence[int]) -> int:
         """Write again what is missing or differs of installed sets; remove what belongs to no set that is in use."""
         repairs = 0
-        present = {map_.name: dump(map_) for map_ in (self._classes, self._ports, self._ranges, self._sets)}
+        present = {map_.name: dump(map_) for map_ in (*self._classes, self._ports, self._ranges, self._sets)}
         wanted: dict[tuple[str, bytes], Row] = {}
         for number in {*numbers, *self._retired}:
             for part in self._installed.get(number, []):
@@ -247,7 +285,7 @@ class PolicyTarget:
         # Slots that still point at a former agent's set need its classes: these go with the sets, one by one.
         if self._former:
             return repairs
-        for map_ in (self._sets, self._ports, self._ranges, self._classes):
+        for map_ in (self._sets, self._ports, self._ranges, *self._classes):
             for key in present[map_.name]:
                 if (map_.name, key) not in wanted:
                     map_.delete(key)
@@ -256,7 +294,7 @@ class PolicyTarget:
 
     def highest_ids(self) -> tuple[int, int]:
         """Return the highest set id and class id that the kernel has: a new agent counts on from there."""
-        sets, classes = dump(self._sets), dump(self._classes)
+        sets, classes = dump(self._sets), dump(self._classes[0])
         return (
             max((int.from_bytes(key, "little") for key in sets), default=0),
             max((int.from_bytes(key, "little") for key in classes), default=0),

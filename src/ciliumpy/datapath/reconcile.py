@@ -14,6 +14,7 @@ from ciliumpy.datapath.ipcache import IPCacheTarget
 from ciliumpy.datapath.policy import PolicyTarget
 from ciliumpy.datapath.routes import RouteTarget
 from ciliumpy.datapath.vectors import VectorTarget
+from ciliumpy.datapath.width import Widening
 from ciliumpy.state.reconciler import Reconciler
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS
@@ -36,12 +37,14 @@ class Reconcilers:
         self._epochs = epochs
         self.endpoints = EndpointTarget(maps, epochs, datapath, db.table(ENDPOINTS))
         self.policy = PolicyTarget(db, maps, epochs, self.endpoints.in_use)
+        self._vectors, self._vector_rows = VectorTarget(maps, epochs), db.table(VECTORS)
+        self.width = Widening(db, datapath, self._vectors, self.policy)
         self.ipcache = IPCacheTarget(maps, epochs, db.table(VECTORS))
         self.collector = Collector(maps, datapath.now)
         self._changes = NetworkChanges(db, epochs, devices.underlay, datapath.pods.values)
         self._desired = DesiredEndpoints(db)
         targets: list[tuple[Any, Any]] = [
-            (VECTORS, VectorTarget(maps, epochs)),
+            (VECTORS, self._vectors),
             (POLICY_SETS, self.policy),
             (KERNEL_ENDPOINTS, self.endpoints),
             (IPCACHE, self.ipcache),
@@ -61,7 +64,9 @@ class Reconcilers:
 
     def entries(self) -> dict[str, int]:
         """Return how many rows the maps have, as far as we wrote them; of conntrack, at the last collection."""
-        return self.endpoints.entries() | self.policy.entries() | self.ipcache.entries() | self.collector.entries()
+        vectors = dict.fromkeys(self._vectors.names, len(self._vector_rows))
+        others = (self.endpoints, self.policy, self.ipcache, self.collector)
+        return vectors | {name: rows for each in others for name, rows in each.entries().items()}
 
     async def complete(self) -> None:
         """The tables are whole: remove what nobody wants, and have every decision made before now made again."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
-from ciliumpy.enforcement.encode import DoesNotFitError
+from ciliumpy.enforcement.encode import DoesNotFitError, TooNarrowError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -24,8 +24,8 @@ class Bits:
     - being cleared when no set does: `clear` gives the selectors that vectors must lose, `cleared` frees their bits.
     """
 
-    def __init__(self, size: int, remembered: Mapping[Selector, int]) -> None:
-        self.size = size
+    def __init__(self, size: int, remembered: Mapping[Selector, int], most: int = 0) -> None:
+        self.size, self.most = size, max(size, most)
         self._bit = dict(remembered)
         self._holders: dict[Selector, set[int]] = {selector: {FORMER} for selector in remembered}
         self._held: dict[int, tuple[Selector, ...]] = {FORMER: tuple(remembered)} if remembered else {}
@@ -45,11 +45,19 @@ class Bits:
         return self._bit
 
     def take(self, selectors: Iterable[Selector]) -> list[Selector]:
-        """See that each has a bit; those whose bit the vectors do not have. DoesNotFitError: all or none."""
+        """See that each has a bit; those whose bit the vectors do not have. All or none.
+
+        DoesNotFitError: there are not so many; TooNarrowError: there are, if vectors were wider.
+        """
         wanted = list(dict.fromkeys(selectors))
         new = [selector for selector in wanted if selector not in self._bit]
-        if len(new) > len(self._free):
+        free = self.most - len(self._bit)
+        if len(new) > free:
             raise DoesNotFitError(
+                f"it needs {len(new)} more selectors, {free} of this node's {self.most} bits are free"
+            )
+        if len(new) > len(self._free):
+            raise TooNarrowError(
                 f"it needs {len(new)} more selectors, {len(self._free)} of this node's {self.size} bits are free"
             )
         for selector in new:
@@ -58,6 +66,12 @@ class Bits:
         again = [selector for selector in wanted if selector in self._clearing]
         self._clearing.difference_update(again)
         return new + again
+
+    def grow(self, size: int) -> None:
+        """Vectors are wider now."""
+        for bit in range(self.size, size):
+            heapq.heappush(self._free, bit)
+        self.size = size
 
     def give_back(self, selectors: Iterable[Selector], clearing: Collection[Selector]) -> None:
         """Undo a `take`, before any vector got the bits. `clearing` are those that vectors are losing."""

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from ciliumpy.enforcement.bits import FORMER, Bits
-from ciliumpy.enforcement.encode import DoesNotFitError, Numbers, encode
+from ciliumpy.enforcement.encode import DoesNotFitError, Numbers, TooNarrowError, encode
 from ciliumpy.enforcement.local import Local, Variant
 from ciliumpy.enforcement.memory import Memory, NoMemory
 from ciliumpy.enforcement.pod_ports import PodPorts, numbers_of
+from ciliumpy.enforcement.room import WAITS, Room
 from ciliumpy.enforcement.vectors import Vectors
 from ciliumpy.policy.compile import DEFAULTS
 from ciliumpy.policy.repository import PolicyKey, Repository
@@ -89,16 +90,17 @@ class Controller:
         last_set: int = 0,
         last_class: int = 0,
         size: int = VECTOR_BITS,
+        most: int = 0,
     ) -> None:
         self._db = db
         self._kernel = kernel
         self._ready = ready
-        self._size = size
+        self._room = Room(db, size, most)
         self._memory = memory or NoMemory()
         loaded = self._memory.load()
         self._amnesia = loaded is None
         remembered = loaded or {}
-        self._bits = Bits(size, remembered)
+        self._bits = Bits(size, remembered, most)
         self._vectors = Vectors(size, remembered)
         self._numbers = Numbers(last_set, last_class)
         self._repository = Repository(options)
@@ -113,7 +115,7 @@ class Controller:
         self._dirty: set[int] = set()
         self._sets: dict[int, list[Variant]] = {}  # identity -> the sets it shall have
         self._compiled: dict[Variant, CompiledPolicy] = {}  # what its current set was encoded from
-        self._refused: dict[Variant, str] = {}  # why its policy is not in force
+        self._refused: dict[Variant, str] = {}  # why its policy is not in force; WAITS: it may soon be
         self._pending: dict[Variant, int] = {}  # set that is not yet in force
         self._leaving: set[int] = set()  # identities with a set in force that no endpoint shall have any more
         self._unreported: set[PolicyKey] = set()  # policies whose status is not settled
@@ -121,7 +123,7 @@ class Controller:
         self._retired: set[int] = {FORMER} if remembered else set()  # deleted rows that the kernel may still have
         self._clearing: dict[int, None] = {}  # vectors whose write frees bits
         self._cleared: list[Selector] = []
-        self._feeds = (self._policies, self._identities, self._endpoints, self._pods, self._remote)
+        self._feeds = (self._policies, self._identities, self._endpoints, self._pods, self._remote, self._room.feed)
         self._slice_began_ns = 0
         self._compiling = False  # what was taken from the tables is not all in `_pending` yet
 
@@ -130,10 +132,10 @@ class Controller:
         self.begin()
         while True:
             await self.round()
-            if self._refused:
-                job.degraded(next(iter(self._refused.values())))
+            if said := next(filter(None, self._refused.values()), ""):
+                job.degraded(said)
             else:
-                job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._size} selector bits")
+                job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._bits.size} selector bits")
             waiting = bool(self._retired or self._cleared or self._unreported or self._dirty)
             await wait_any(*self._feeds, self._installed, timeout_s=SWEEP_S if waiting else None)
 
@@ -150,6 +152,7 @@ class Controller:
         """Carry over everything that has changed since the last one."""
         self._slice_began_ns = self._db.clock.monotonic_ns()
         self._compiling = True
+        self._follow_width()
         named = self._follow_pods()
         await self._follow_identities(named)
         await self._follow_policies()
@@ -168,11 +171,21 @@ class Controller:
             sets=len(sets),
             classes=sum(len(row.classes) for row in sets),
             bits=len(self._bits),
-            bits_total=self._size,
-            pending=len(self._pending) + len(self._dirty) + self._compiling + sum(feed.pending for feed in self._feeds),
+            bits_total=self._bits.size,
+            pending=len(self._pending)
+            + len(self._dirty)
+            + list(self._refused.values()).count(WAITS)
+            + self._compiling
+            + sum(feed.pending for feed in self._feeds),
         )
 
     # What came in.
+
+    def _follow_width(self) -> None:
+        if self._room.changed():
+            self._bits.grow(self._room.bits)
+            self._vectors.grow(self._room.bits)
+            self._dirty.update(variant.identity for variant in self._refused)
 
     def _follow_pods(self) -> set[int]:
         """See which endpoints are here, and which named ports each identity has; the identities of other ports."""
@@ -249,6 +262,8 @@ class Controller:
             try:
                 new += self._bits.take(result.selectors())
                 fitting[variant] = result
+            except TooNarrowError as error:
+                self._refuse(variant, self._room.ask(str(error)))
             except DoesNotFitError as error:
                 self._refuse(variant, str(error))
         # On disk first: an agent that starts after a crash must know what a bit in the kernel means.
@@ -315,7 +330,7 @@ class Controller:
         identity, ports = variant
         revision = self._repository.revision
         try:
-            row = encode(result, identity, self._bits.assigned, self._numbers, revision, self._size, ports)
+            row = encode(result, identity, self._bits.assigned, self._numbers, revision, self._bits.size, ports)
         except DoesNotFitError as error:
             self._refuse(variant, str(error))
             return
@@ -330,9 +345,13 @@ class Controller:
             txn.upsert(POLICY_SETS, row)
 
     def _refuse(self, variant: Variant, reason: str) -> None:
-        """Keep the former set; said on the job and on every policy that is part of the refused one."""
+        """Keep the former set; said on the job and on every policy that is part of the refused one.
+
+        Without a reason it waits, and that is no error.
+        """
         text = f"the policy of identity {variant.identity} does not fit, the former one stays in force: {reason}"
-        if self._refused.get(variant) != text:
+        text = text if reason else WAITS
+        if text and self._refused.get(variant) != text:
             _log.error("%s", text)
         self._refused[variant] = text
         self._unreported |= self._repository.policies_of(variant.identity)
@@ -387,12 +406,12 @@ class Controller:
         subjects = self._repository.selected_by(key)
         variants = [variant for identity in sorted(subjects) for variant in self._sets.get(identity, ())]
         for variant in variants:
-            if variant in self._refused:
-                return self._refused[variant], False
+            if refused := self._refused.get(variant, WAITS):
+                return refused, False
             number = self._pending.get(variant)
             if number is not None and sets.status(number).state == "error":
                 return sets.status(number).error, True
-        waiting = any(variant in self._pending for variant in variants)
+        waiting = any(variant in self._pending or variant in self._refused for variant in variants)
         return "", waiting or not self._leaving.isdisjoint(subjects)
 
     # What goes away.

@@ -26,6 +26,10 @@ class DoesNotFitError(Exception):
     """The policy needs more than the datapath's maps hold. The text continues a sentence."""
 
 
+class TooNarrowError(DoesNotFitError):
+    """It would fit if vectors were as wide as they can be."""
+
+
 class Numbers:
     """Set and class numbers, each given once, counting on from what the kernel has."""
 

@@ -23,6 +23,10 @@ class Vectors:
         self._bit: dict[Selector, int] = {}
         self.give(remembered)
 
+    def grow(self, size: int) -> None:
+        """Rows written from now on are that wide; those before are no less true."""
+        self._size = size
+
     def row(self, identity: int) -> SelectorVector | None:
         """The row of an identity; None for one that is not (any more) there."""
         return SelectorVector(identity, self._cache.row(identity, self._size)) if identity in self._cache else None

@@ -63,6 +63,13 @@ class NodeAddress(msgspec.Struct, frozen=True):
     native: bool = False  # of the device to the other nodes: they are told of it
 
 
+class InstalledWidth(msgspec.Struct, frozen=True):
+    """How many selectors the programs on this node's devices tell apart; why they are not as many as are wanted."""
+
+    bits: int
+    error: str = ""
+
+
 INSTALLED_SETS = TableSpec(
     "installed-sets",
     InstalledSet,
@@ -74,3 +81,4 @@ KERNEL_ENDPOINTS = TableSpec(
 )
 NODE_ADDRESSES = TableSpec("node-addresses", NodeAddress, key=lambda r: r.address)
 ROUTES = TableSpec("routes", Route, key=lambda r: r.destination)
+INSTALLED_WIDTH = TableSpec("installed-width", InstalledWidth, key=lambda _: 0)

@@ -21,6 +21,12 @@ class SelectorBit(msgspec.Struct, frozen=True):
     selector: str  # canonical text
 
 
+class WantedWidth(msgspec.Struct, frozen=True):
+    """How many selectors this node's policies need room for; no row: whatever there is."""
+
+    bits: int
+
+
 class SelectorVector(msgspec.Struct, frozen=True):
     identity: int
     words: bytes
@@ -68,6 +74,7 @@ class PolicySet(msgspec.Struct, frozen=True):
 
 
 SELECTOR_BITS = TableSpec("selector-bits", SelectorBit, key=lambda r: r.bit)
+WANTED_WIDTH = TableSpec("wanted-width", WantedWidth, key=lambda _: 0)
 VECTORS = TableSpec("vectors", SelectorVector, key=lambda r: r.identity)
 POLICY_SETS = TableSpec("policy-sets", PolicySet, key=lambda r: r.id, indexes={"identity": lambda r: (r.identity,)})
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS, NODE_ADDRESSES, ROUTES
+from ciliumpy.tables.datapath import INSTALLED_SETS, INSTALLED_WIDTH, KERNEL_ENDPOINTS, NODE_ADDRESSES, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS
-from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS
+from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH
 from ciliumpy.tables.identities import (
     CIDR_PREFIXES,
     IDENTITIES,
@@ -47,6 +47,8 @@ ALL_TABLES: tuple[TableSpec[Any], ...] = (
     INSTALLED_PREFIXES,
     IPCACHE,
     SELECTOR_BITS,
+    WANTED_WIDTH,
+    INSTALLED_WIDTH,
     VECTORS,
     POLICY_SETS,
     INSTALLED_SETS,

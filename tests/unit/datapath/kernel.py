@@ -20,10 +20,11 @@ from ciliumpy.bpf import btf as types
 from ciliumpy.bpf import programs
 from ciliumpy.bpf.btf import Btf
 from ciliumpy.bpf.maps import MapError
+from ciliumpy.bpf.names import WIDE, WIDTHS
 from ciliumpy.bpf.sys import MapType
 from ciliumpy.datapath.epochs import bucket_of
 
-OBJECT = Path(programs.__file__).parent / "objects" / "datapath.o"
+OBJECT, WIDE_OBJECT = (Path(programs.__file__).parent / "objects" / f"{width.object}.o" for width in WIDTHS)
 ARRAYS = {MapType.ARRAY, MapType.PERCPU_ARRAY}
 
 
@@ -80,11 +81,19 @@ class Kernel:
     """All maps of the datapath by name, as `Collection.maps` has them. Without the built object the test is skipped."""
 
     def __init__(self, sizes: dict[str, int] | None = None) -> None:
-        if not OBJECT.exists():
+        self._sizes = sizes or {}
+        self.maps = self._maps(OBJECT)
+
+    def wide_maps(self) -> dict[str, FakeMap]:
+        """Those that only the wide object has, empty."""
+        return {name: map_ for name, map_ in self._maps(WIDE_OBJECT).items() if name in WIDE.maps}
+
+    def _maps(self, path: Path) -> dict[str, FakeMap]:
+        if not path.exists():
             pytest.skip("the BPF objects are not built (make bpf)")
-        self.maps = {
-            name: FakeMap(name, kind, key, value, (sizes or {}).get(name, size))
-            for name, kind, key, value, size in _declared()
+        return {
+            name: FakeMap(name, kind, key, value, self._sizes.get(name, size))
+            for name, kind, key, value, size in _declared(path)
         }
 
     def row(self, name: str, key: bytes) -> Any:
@@ -107,9 +116,9 @@ class Kernel:
 
 
 @functools.cache
-def _declared() -> list[tuple[str, int, Any, Any, int]]:
+def _declared(path: Path) -> list[tuple[str, int, Any, Any, int]]:
     """The maps that the object declares, but of maps and sockets: (name, type, key dtype, value dtype, entries)."""
-    btf = Btf.from_object(OBJECT)
+    btf = Btf.from_object(path)
     found = []
     for variable in btf.members(btf.find(".maps", (types.DATASEC,))):
         fields = {field.name: field.type for field in btf.members(variable.type)}

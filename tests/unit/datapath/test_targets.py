@@ -363,6 +363,10 @@ async def test_only_a_vector_that_replaces_another_bumps(kernel: Kernel, epochs:
     assert dump(kernel.maps["cp_vector_v1"]) == {}
 
 
-async def test_a_vector_of_another_size_is_refused(kernel: Kernel, epochs: Epochs) -> None:
-    with pytest.raises(ValueError, match="vector of 512 bytes, the kernel has 128"):
-        await VectorTarget(kernel.maps, epochs).update([SelectorVector(300, bytes(512))])
+async def test_a_vector_may_be_shorter_and_must_not_lose_a_bit(kernel: Kernel, epochs: Epochs) -> None:
+    target = VectorTarget(kernel.maps, epochs)
+    assert await target.update([SelectorVector(300, b"\x05"), SelectorVector(301, b"\1" + bytes(511))]) == {}
+    assert kernel.row("cp_vector_v1", encode.u32(300))["words"].tolist() == [5, *[0] * 15]
+    assert kernel.row("cp_vector_v1", encode.u32(301))["words"].tolist() == [1, *[0] * 15]
+    with pytest.raises(ValueError, match="a bit above the 1024 of the datapath"):
+        await target.update([SelectorVector(300, bytes(128) + b"\1")])

@@ -117,6 +117,70 @@ async def test_a_set_that_has_no_room_is_refused_whole_until_there_is():
     assert world.status("big") == world.status("fits") == ("done", "")
 
 
+def many(count: int) -> Rule:
+    peers = tuple(app(f"peer-{i}") for i in range(count))
+    return Rule("spec.egress[0]", app("web"), Direction.EGRESS, Verdict.ALLOW, (*peers, app("b")), None)
+
+
+async def wide_world() -> World:
+    """One that has 64 bits and can have 128; a set is in force that names two."""
+    world = World(size=64, most=128)
+    world.install(64)
+    world.identity(300, "k8s:app=web")
+    world.identity(301, "k8s:app=b")
+    world.endpoint(1, 300)
+    world.policy("fits", allow("web", "a"))
+    await world.settle()
+    assert (world.status("fits"), world.wanted()) == (("done", ""), 0)
+    return world
+
+
+async def test_more_selectors_than_bits_wait_for_room_and_others_do_not():
+    world = await wide_world()
+    before = world.db.table(POLICY_SETS).all()
+    world.policy("big", many(69))
+    world.identity(302, "k8s:app=other")
+    world.endpoint(2, 302)
+    world.policy("other", allow("other", "a", port=443))
+    await world.settle()
+    assert world.wanted() == 128
+    assert world.status("big")[0] == "pending"
+    assert world.controller.counts.pending
+    assert [row for row in world.db.table(POLICY_SETS).all() if row.identity == 300] == before, "the former set stays"
+    assert world.status("other") == ("done", "")
+    world.install(128)
+    await world.settle()
+    assert world.status("big") == ("done", "")
+    assert (world.controller.counts.bits_total, world.controller.counts.pending) == (128, 0)
+    assert max(row.bit for row in world.db.table(SELECTOR_BITS).all()) >= 64
+    assert world.verdict(1, 301, Direction.EGRESS, 80) == world.should(1, 301, Direction.EGRESS, 80) == "allowed"
+    assert world.verdict(1, 302, Direction.EGRESS, 80) == world.should(1, 302, Direction.EGRESS, 80) == "denied"
+
+
+async def test_where_there_cannot_be_more_bits_it_is_said_until_there_can():
+    world = await wide_world()
+    world.policy("big", many(69))
+    await world.settle()
+    world.install(64, "the verifier refuses it")
+    await world.settle()
+    state, why = world.status("big")
+    assert state == "error"
+    assert "62 of this node's 64 bits are free; there cannot be 128: the verifier refuses it" in why
+    world.install(128)
+    await world.settle()
+    assert world.status("big") == ("done", "")
+
+
+async def test_more_than_there_can_ever_be_is_refused_at_once():
+    world = await wide_world()
+    world.policy("big", many(130))
+    await world.settle()
+    assert world.wanted() == 0
+    state, why = world.status("big")
+    assert state == "error"
+    assert "it needs 131 more selectors, 126 of this node's 128 bits are free" in why
+
+
 async def test_what_the_kernel_refuses_is_said_on_the_policy_and_changes_nothing():
     world = World()
     world.identity(300, "k8s:app=web")

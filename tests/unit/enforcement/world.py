@@ -24,9 +24,9 @@ from ciliumpy.policy.oracle import judge
 from ciliumpy.policy.prepared import Named
 from ciliumpy.policy.resolve import port_label
 from ciliumpy.state.database import Database
-from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS, InstalledSet
+from ciliumpy.tables.datapath import INSTALLED_SETS, INSTALLED_WIDTH, KERNEL_ENDPOINTS, InstalledSet, InstalledWidth
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
-from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, PolicySet
+from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH, PolicySet
 from ciliumpy.tables.identities import IDENTITIES, Identity
 from ciliumpy.tables.source import ENDPOINT_OBJECTS, PODS, POLICIES, NamedPort, Pod, Policy
 from tests.unit.policy.lookup import lookup
@@ -120,13 +120,18 @@ class Disk:
 class World:
     """A database, the controller, and what the verdicts should be."""
 
-    def __init__(self, *, memory: Memory | None = None, former: set[int] = frozenset(), size: int = SIZE) -> None:
+    def __init__(
+        self, *, memory: Memory | None = None, former: set[int] = frozenset(), size: int = SIZE, most: int = 0
+    ) -> None:
         sources = [POLICIES, PODS, ENDPOINT_OBJECTS, IDENTITIES, ENDPOINTS]
-        self.db = Database([*sources, INSTALLED_SETS, KERNEL_ENDPOINTS, SELECTOR_BITS, VECTORS, POLICY_SETS])
+        derived = [SELECTOR_BITS, WANTED_WIDTH, INSTALLED_WIDTH, VECTORS, POLICY_SETS, INSTALLED_SETS, KERNEL_ENDPOINTS]
+        self.db = Database([*sources, *derived])
         self.kernel = Kernel(self.db, former)
         ready = asyncio.Event()
         ready.set()
-        self.controller = Controller(self.db, self.kernel, ready=ready, memory=memory, size=size, last_set=len(former))
+        self.controller = Controller(
+            self.db, self.kernel, ready=ready, memory=memory, size=size, most=most, last_set=len(former)
+        )
         self.controller.begin()
 
     def policy(self, name: str, *rules: Rule) -> None:
@@ -155,6 +160,15 @@ class World:
         with self.db.write() as txn:
             txn.delete(PODS, ("default", f"p{number}"))
             txn.delete(ENDPOINTS, number)
+
+    def install(self, bits: int, error: str = "") -> None:
+        """The datapath has so many bits now, or says why not."""
+        with self.db.write() as txn:
+            txn.upsert(INSTALLED_WIDTH, InstalledWidth(bits, error))
+
+    def wanted(self) -> int:
+        """How many bits the datapath is asked for."""
+        return max((row.bits for row in self.db.table(WANTED_WIDTH).all()), default=0)
 
     async def settle(self) -> None:
         for _ in range(6):
