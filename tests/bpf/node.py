@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 OK, SHOT, REDIRECT = 0, 2, 7
 NEXT = -1  # TC_ACT_UNSPEC, TCX_NEXT: on native devices, whose other programs shall see it too
 HOST, WORLD4, WORLD6, REMOTE_NODE = 1, 9, 10, 6
-READY, ENFORCE_INGRESS, ENFORCE_EGRESS, SAME_NETNS = 1, 2, 4, 8
+READY, ENFORCE_INGRESS, ENFORCE_EGRESS, SAME_NETNS, AUDIT = 1, 2, 4, 8, 32
 TUNNEL, OWN, NODE = 1, 2, 4
 INGRESS, EGRESS = 0, 1
 DENY, ALLOW, REDIRECT_TO_PROXY, PASS = 1, 2, 3, 4
 EVERYBODY = 1
 FLOW, DROP, AGGREGATE, CLOSE = 1, 2, 3, 4
 NOT_ASKED, NOT_ENFORCED, ALLOWED, DENIED, DEFAULT_DENIED, REDIRECTED, REPLY, NO_POLICY, LOCALHOST = range(9)
+AUDITED = 0x80
 TO_LOCAL, TO_OVERLAY, TO_HOST, TO_NETWORK = 8, 16, 32, 64
 IS_IPV6, IS_REPLY, REPLY_UNKNOWN = 1, 2, 4
 
@@ -94,6 +95,7 @@ class Level:
     bits: tuple[int, ...] = ()
     everybody: bool = False
     target: int = 0
+    stat: int = 0
 
 
 @dataclass
@@ -149,7 +151,7 @@ class Node:
             "cfg_node_ip4": address(OWN_NODE[4]),
             "cfg_node_ip6": address(OWN_NODE[6]),
         }
-        small = {name: 1024 for names in CONNTRACK.values() for name in names} | {"cp_counter_v1": 1024}
+        small = {name: 1024 for names in CONNTRACK.values() for name in names} | {"cp_counter_v2": 1024}
         self._options: dict[str, Any] = {
             "rodata": {**fixed, "cfg_counters": 1024, **rodata},
             "max_entries": {**small, **(sizes or {})},
@@ -225,7 +227,7 @@ class Node:
         row = np.zeros((), self.maps[self.width.classes].value_dtype)
         for at, level in enumerate(levels):
             row["level"][at]["verdict"] = level.verdict
-            row["level"][at]["proxy_port"] = level.target
+            row["level"][at]["proxy_port"], row["level"][at]["stat"] = level.target, level.stat
             row["level"][at]["flags"] = EVERYBODY if level.everybody else 0
             for bit in level.bits:
                 row["level"][at]["mask"][bit // 64] |= np.uint64(1 << bit % 64)
@@ -241,11 +243,12 @@ class Node:
         *,
         ranges: dict[int, list[tuple[int, int, int]]] | None = None,
         default: int = 0,
+        denied_stat: int = 0,
     ) -> None:
         """A new set for `pod`, enforced: {(protocol, port): class}, {protocol: [(first, last, class)]}."""
         number, families = next(self._sets), {packets.TCP: 1, packets.UDP: 2, packets.ICMP: 8, packets.ICMPV6: 16}
-        row = np.zeros((), self.maps["cp_set_v1"].value_dtype)
-        row["default_class"][direction] = default
+        row = np.zeros((), self.maps["cp_set_v2"].value_dtype)
+        row["default_class"][direction], row["denied_stat"][direction] = default, denied_stat
         row["has_exact"][direction] = len(ports or {})
         row["has_ranges"][direction] = sum(families[protocol] for protocol in ranges or {})
         for (protocol, port), number_of_class in (ports or {}).items():
@@ -257,7 +260,7 @@ class Node:
             for at, part in enumerate(parts):
                 value["range"][at] = part
             self.maps["cp_range_v1"].update(struct.pack("<IBBH", number, direction, protocol, 0), value.tobytes())
-        self.maps["cp_set_v1"].update(u32(number), row.tobytes())
+        self.maps["cp_set_v2"].update(u32(number), row.tobytes())
         pod.policy_set = number
         pod.flags |= ENFORCE_INGRESS if direction == INGRESS else ENFORCE_EGRESS
         self.plug(pod)
@@ -350,6 +353,17 @@ class Node:
     def metric(self, reason: int, direction: int) -> int:
         """Packets counted."""
         return int(self.maps["cp_metrics_v1"].lookup(u32(reason * 2 + direction))["packets"].sum())
+
+    def counted(self, stat: int) -> tuple[int, int]:
+        """Packets and bytes of a rule: what has been added up, and what stands in counters of living flows."""
+        summed = self.maps["cp_rulestat_v1"].lookup(u32(stat))
+        packets_, bytes_ = (int(summed[name].sum()) for name in ("packets", "bytes"))
+        _, live = self.maps["cp_counter_v2"].items()
+        for leg in (INGRESS, EGRESS):
+            ours = live["stat"][..., leg] == stat
+            packets_ += int(live["packets"][ours][..., 0].sum())
+            bytes_ += int(live["bytes"][ours][..., 0].sum())
+        return packets_ & ((1 << 64) - 1), bytes_ & ((1 << 64) - 1)
 
     def now(self) -> int:
         return self.run("clock", bytes(64), self.devices["eth0"]).verdict & 0xFFFFFFFF

@@ -218,7 +218,7 @@ def test_7_an_accepted_flow_is_replayed_until_the_hosts_set_changes(node: Node, 
     ask = udp(WORLD[version], OWN_NODE[version], 4000, 53)
     assert node.netdev(ask).verdict == NEXT
     host = node.itself
-    node.maps["cp_set_v1"].delete(struct.pack("<I", host.policy_set))
+    node.maps["cp_set_v2"].delete(struct.pack("<I", host.policy_set))
 
     assert node.netdev(ask).verdict == NEXT  # nobody looked
     node.bump(host)

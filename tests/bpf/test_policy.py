@@ -145,7 +145,7 @@ def test_what_is_missing_denies(node: Node) -> None:
     two = node.pods[1]
     node.policy(two, INGRESS, {(TCP, 80): 777}, default=node.port_class(Level(everybody=True)))
     no_class = ask(node, 4)
-    node.maps["cp_set_v1"].delete(u32(two.policy_set))
+    node.maps["cp_set_v2"].delete(u32(two.policy_set))
     no_set = ask(node, 4)
 
     assert (no_class.reason, no_class.events[0]["ingress"]["verdict"]) == (133, NO_POLICY)
@@ -155,10 +155,26 @@ def test_what_is_missing_denies(node: Node) -> None:
 
 def test_levels_this_version_does_not_know_deny(node: Node) -> None:
     two = node.pods[1]
-    for verdict, reason, said in ((REDIRECT_TO_PROXY, 133, REDIRECTED), (99, 181, DENIED)):
+    for verdict, reason, said in ((REDIRECT_TO_PROXY, 180, REDIRECTED), (99, 181, DENIED)):
         node.policy(two, INGRESS, default=node.port_class(Level(verdict, everybody=True), Level(everybody=True)))
         result = ask(node, 4)
         assert (result.reason, result.events[0]["ingress"]["verdict"]) == (reason, said)
+
+
+def test_a_redirect_is_dropped_while_there_is_no_proxy(node: Node, version: int) -> None:
+    """What the rule allows without a look into it is not what it says."""
+    one, two, _ = node.pods
+    node.vector(1000, 3)
+    number = node.port_class(Level(REDIRECT_TO_PROXY, (3,)), Level(everybody=True))
+    for pod, direction in ((one, EGRESS), (two, INGRESS)):
+        node.vector(2000, 3)
+        node.policy(pod, direction, {(TCP, 80): number})
+        result = ask(node, version)
+        leg = result.events[0]["egress" if direction == EGRESS else "ingress"]
+        assert (result.reason, leg["verdict"], leg["class_id"], leg["bit"]) == (180, REDIRECTED, number, 3)
+        assert node.metric(180, direction) == 1
+        assert len(node.rows(version)[0]) == 0
+        node.free(pod)
 
 
 def test_a_pass_leads_past_the_rest_of_its_tier(node: Node, version: int) -> None:
@@ -249,7 +265,7 @@ def test_the_host_reaches_its_pods_unless_a_rule_denies_it(node: Node, version: 
     node.vector(1, 9)
     node.policy(one, INGRESS, default=node.port_class(Level(DENY, (9,))))
     assert node.host(probe).reason == 181
-    node.maps["cp_set_v1"].delete(u32(one.policy_set))
+    node.maps["cp_set_v2"].delete(u32(one.policy_set))
     node.bump(one)
     assert node.host(probe).reason == 133
 

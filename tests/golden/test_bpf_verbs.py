@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not (build.OBJECTS / "datapath.o").exists(), reason="the objects are not built"),
 ]
-SMALL = dict.fromkeys(CONNTRACK_MAPS, 64) | {"cp_counter_v1": 64, "cp_ipcidr_v1": 64, "cp_iphost_v1": 64}
+SMALL = dict.fromkeys(CONNTRACK_MAPS, 64) | {"cp_counter_v2": 64, "cp_ipcidr_v1": 64, "cp_iphost_v1": 64}
 
 
 def addr(text: str) -> bytes:
@@ -94,15 +94,15 @@ def fill(maps: Maps) -> None:
     behind = {"identity": 21003, "flags": 1, "tunnel": addr("192.168.0.2")}
     maps.put("cp_iphost_v1", {"b": addr("fd00:2::4")}, behind)
     maps.put("cp_ipcidr_v1", {"prefixlen": 96 + 8, "addr": addr("10.0.0.0")}, {"identity": 2})
-    maps.put("cp_set_v1", 5, {})
-    maps.put("cp_set_v1", 7, {"default_class": [0, 0], "has_exact": [1, 0]})
+    maps.put("cp_set_v2", 5, {})
+    maps.put("cp_set_v2", 7, {"default_class": [0, 0], "has_exact": [1, 0]})
     maps.put("cp_port_v1", {"set": 7, "direction": 0, "protocol": 6, "port": 8080}, 1)
-    allow = np.zeros(16, maps.dtype("cp_class_v1", "level"))
+    allow = np.zeros(16, maps.dtype("cp_class_v2", "level"))
     allow["verdict"][:3] = (1, 2, 2)
     allow["mask"][0, 0] = 1 << 9  # a selector that the agent does not know
     allow["mask"][1, 0] = 1
     allow["flags"][2] = 1
-    maps.put("cp_class_v1", 1, {"level": allow})
+    maps.put("cp_class_v2", 1, {"level": allow})
     maps.put("cp_vector_v1", 21001, {"words": [1 | 1 << 9, *[0] * 15]})
     with Map.open_pinned(maps.folder / "cp_metrics_v1") as metrics:
         for index, packets, octets in ((1, 5, 500), (133 * 2, 2, 120)):
@@ -123,7 +123,7 @@ def fill(maps: Maps) -> None:
     flow |= {"expires": now + 500, "reported": [now, now]}
     maps.put("cp_ct4_v1", tcp, flow)
     maps.put("cp_ct4_v1", tcp | {"protocol": 17}, flow | {"expires": (now - 5) & 0xFFFFFFFF})
-    with Map.open_pinned(maps.folder / "cp_counter_v1") as counters:
+    with Map.open_pinned(maps.folder / "cp_counter_v2") as counters:
         packets = np.zeros((1, counters.cpus), counters.value_dtype)
         packets["flow"] = 77
         packets["packets"][0, 0] = (3, 2)
@@ -221,7 +221,7 @@ def test_map_list_and_dump(say) -> None:
     items = json.loads(say("map", "dump", "cp_endpoint_v1", "-o", "json"))["items"]
     assert len(items) == 4096
     assert items[3]["value"]["identity"] == 21001
-    counter = say("map", "dump", "cp_counter_v1").splitlines()
+    counter = say("map", "dump", "cp_counter_v2").splitlines()
     assert "cpu0: flow=77 packets=[3 2]" in counter[1]
 
 
@@ -240,7 +240,7 @@ def test_dump_of_flows(say) -> None:
     assert rows[1]["key"]["port"] == [12345, 8080]
     assert {"from_pod", "from_tunnel", "to_route"} < rows[1]["value"]["half"][1].keys()
     assert {"half", "only", "rewrite", "proxy_port"} < rows[1]["value"].keys()
-    assert len(say("map", "dump", "cp_set_v1").splitlines()) == 3
+    assert len(say("map", "dump", "cp_set_v2").splitlines()) == 3
 
 
 def test_get_verbs(say, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,7 +272,7 @@ def test_get_verbs(say, capsys: pytest.CaptureFixture[str]) -> None:
         (("identity", "get", "77"), 1, "the datapath has no vector of identity 77"),
         (("metrics", "get", "POLICY_DENYED"), 2, "there is no drop reason 'POLICY_DENYED'"),
         (("map", "get", "cp_set"), 2, "there is no map 'cp_set'"),
-        (("map", "get", "cp_set_v1", "99"), 1, "cp_set_v1 has no row '99'"),
+        (("map", "get", "cp_set_v2", "99"), 1, "cp_set_v2 has no row '99'"),
         (("ct", "get", "10.9.9.9"), 1, "there is no flow of 10.9.9.9"),
         (("ct", "get", "10.9.9.9:x"), 2, "'10.9.9.9:x' is no address with a port"),
     ):
@@ -281,12 +281,12 @@ def test_get_verbs(say, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_map_get(say) -> None:
-    (row,) = json.loads(say("map", "get", "cp_set_v1", "7", "-o", "json"))["items"]
+    (row,) = json.loads(say("map", "get", "cp_set_v2", "7", "-o", "json"))["items"]
     assert (row["key"], row["value"]["has_exact"]) == (7, [1, 0])
     (facts,) = json.loads(say("map", "get", "cp_local_v1", "-o", "json"))["items"]
     assert facts["valueFields"] == ["slot: __u32", "generation: __u32"]
     assert (facts["type"], facts["keySize"], facts["entries"]) == ("hash", 16, 0)
-    text = say("map", "get", "cp_set_v1")
+    text = say("map", "get", "cp_set_v2")
     assert "default_class: __u32[2]" in text
     assert "2/16384" in text
 

@@ -40,14 +40,14 @@ def test_a_full_policy_map_is_refused_and_never_open(make_node) -> None:
         node.apply("wide", wide("wide", "b", range(1, 40)), policy("b-from-c", "b", peer="c"))
         problems = node.until(lambda: node.get("/v1/status")["problems"])
         assert node.get("/v1/status")["state"] == "degraded"
-        assert any("map cp_class_v1 is full: all 16 rows are in use" in p["message"] for p in problems), problems
+        assert any("map cp_class_v2 is full: all 16 rows are in use" in p["message"] for p in problems), problems
         assert a.can_connect(b.addresses[0], 8080), "the former policy stays in force, whole"
         assert not c.can_connect(b.addresses[0], 8080, 0.2)
         # An endpoint whose first policy does not fit is not plugged in at all.
         node.apply("wide-d", wide("wide-d", "d", range(1, 40)))
         node.delete("wide")
         devices = node.devices()
-        with pytest.raises(AssertionError, match="not ready after 20 s: map cp_class_v1 is full"):
+        with pytest.raises(AssertionError, match="not ready after 20 s: map cp_class_v2 is full"):
             node.add("d")
         assert node.devices() == devices
         assert a.can_connect(b.addresses[0], 8080)

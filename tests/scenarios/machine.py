@@ -185,7 +185,7 @@ class Machine:
     def _unsettled_sets(self) -> str:
         sets = self.db.table(POLICY_SETS)
         done = {row.id for row in sets.all() if sets.status(row.id).state == "done"}
-        held = {int.from_bytes(key, "little") for key in self.kernel.maps["cp_set_v1"].rows}
+        held = {int.from_bytes(key, "little") for key in self.kernel.maps["cp_set_v2"].rows}
         if self._parts.kernel.policy.holds_former() and self._refused():
             return ""  # what the agent before this one wrote stays, with its bits, until all slots are ours
         masks = 0

@@ -22,7 +22,7 @@ FLAGS = {
     "cp_endpoint_v1": {1: "ready", 2: "ingress", 4: "egress"},
     "cp_iphost_v1": ADDRESS_FLAGS,
     "cp_ipcidr_v1": ADDRESS_FLAGS,
-    "cp_class_v1": {1: "everybody"},
+    "cp_class_v2": {1: "everybody"},
 }
 NONE = "no rows\n"
 Row = Mapping[str, Any]

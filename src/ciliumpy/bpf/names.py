@@ -31,8 +31,8 @@ class Width(NamedTuple):
         return self.classes, self.vectors
 
 
-NARROW = Width(1024, "datapath", "cp_vector_v1", "cp_class_v1")
-WIDE = Width(4096, "datapath_wide", "cp_vector4k_v1", "cp_class4k_v1")
+NARROW = Width(1024, "datapath", "cp_vector_v1", "cp_class_v2")
+WIDE = Width(4096, "datapath_wide", "cp_vector4k_v1", "cp_class4k_v2")
 WIDTHS = (NARROW, WIDE)
 
 

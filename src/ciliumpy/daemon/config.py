@@ -230,10 +230,10 @@ class AgentConfig(Part, frozen=True):
             "cp_iphost_v1": ipcache,
             "cp_ipcidr_v1": ipcache,
             "cp_vector_v1": self.maps.identities,
-            "cp_set_v1": self.maps.policy_sets,
+            "cp_set_v2": self.maps.policy_sets,
             "cp_port_v1": self.maps.policy_ports,
             "cp_range_v1": self.maps.policy_ranges,
-            "cp_class_v1": self.maps.policy_classes,
+            "cp_class_v2": self.maps.policy_classes,
             "cp_frag4_v1": self.maps.fragments,
             "cp_frag6_v1": self.maps.fragments,
         }

@@ -113,6 +113,7 @@ def set_value(map_: KernelMap, row: PolicySet) -> bytes:
         for port in ranges:
             bits |= RANGE_FAMILY[port.protocol]
         value["has_ranges"][direction] = bits
+        value["denied_stat"][direction] = row.denied_stat[direction]
     return value.tobytes()
 
 
@@ -143,7 +144,7 @@ def class_value(map_: KernelMap, row: PortClass) -> bytes:
     if len(row.levels) > room:
         raise ValueError(f"{len(row.levels)} levels of precedence on one port, {room} fit")
     for place, level in zip(value["level"], row.levels, strict=False):
-        place["verdict"], place["proxy_port"] = level.verdict, level.proxy_port
+        place["verdict"], place["proxy_port"], place["stat"] = level.verdict, level.proxy_port, level.stat
         place["flags"] = LEVEL_EVERYBODY if level.everybody else 0
         if level.mask:
             place["mask"][...] = np.frombuffer(fitted(level.mask, place["mask"].nbytes), dtype=place["mask"].dtype)

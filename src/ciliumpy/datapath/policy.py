@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 class PolicyTarget:
-    """`cp_class_v1` or `cp_class4k_v1` (for a while both, width.py), `cp_port_v1`, `cp_range_v1`; last, `cp_set_v1`.
+    """`cp_class_v2` or `cp_class4k_v2` (for a while both, width.py), `cp_port_v1`, `cp_range_v1`; last, `cp_set_v2`.
 
     A set that is complete is announced in INSTALLED_SETS, which makes endpoints point at it. `in_use(set id)` tells
     whether a slot in the kernel still names a set. Classes may be shared by sets.
@@ -49,7 +49,7 @@ class PolicyTarget:
     def __init__(self, db: Database, maps: KernelMaps, epochs: Epochs, in_use: Callable[[int], bool]) -> None:
         self._db = db
         self._epochs = epochs
-        self._sets = maps["cp_set_v1"]
+        self._sets = maps["cp_set_v2"]
         self._ports = maps["cp_port_v1"]
         self._ranges = maps["cp_range_v1"]
         self._classes = [maps[width.classes] for width in WIDTHS if width.classes in maps]

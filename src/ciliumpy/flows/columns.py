@@ -31,6 +31,7 @@ LOST_IN_HISTORY = 3  # overwritten before a reader came to them
 # flow.Verdict
 FORWARDED = 1
 DROPPED = 2
+AUDIT = 4
 REDIRECTED = 5
 
 # flow.TrafficDirection

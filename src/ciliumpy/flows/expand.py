@@ -3,7 +3,8 @@
 
 - a new flow: a policy verdict for each leg that was judged here, then a trace event;
 - new TCP flags, the 5 s aggregate and a close: a trace event;
-- a drop: a policy verdict for the leg that denied it, if one did, then one dropped flow.
+- a drop: a policy verdict for the leg that denied it, if one did, then one dropped flow. A leg that redirects to a
+  proxy that is not there denies.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 EVENT_FLOW, EVENT_DROP, EVENT_AGGREGATE, EVENT_CLOSE = 1, 2, 3, 4
 IPV6, REPLY, REPLY_UNKNOWN, TO_LOCAL, TO_OVERLAY, TO_HOST, TO_NETWORK, TO_PROXY = (1 << bit for bit in range(8))
 RULE_NOT_ASKED, RULE_ALLOWED, RULE_DENIED, RULE_DEFAULT_DENIED, RULE_REDIRECTED = 0, 2, 3, 4, 5
-RULE_NO_POLICY, RULE_LOCALHOST = 7, 8
+RULE_NO_POLICY, RULE_LOCALHOST, RULE_AUDITED = 7, 8, 0x80
 JUDGED = (RULE_ALLOWED, RULE_REDIRECTED, RULE_LOCALHOST)  # and let through
 DENIED = (RULE_DENIED, RULE_DEFAULT_DENIED, RULE_NO_POLICY)
+NO_PROXY = 180  # the drop reason of what a rule would redirect to a proxy that is not there
 HOOK_POD = 1
 
 # Observation points, the datapath's numbers.
@@ -80,7 +82,8 @@ def _parts() -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
     egress, ingress = np.zeros((256, 256), bool), np.zeros((256, 256), bool)
     for table in (egress, ingress):
         table[EVENT_FLOW, JUDGED] = True
-        table[EVENT_DROP, DENIED] = True
+        table[EVENT_FLOW, RULE_AUDITED:] = True
+        table[EVENT_DROP, [*DENIED, RULE_REDIRECTED]] = True
     known = np.zeros(256, bool)
     known[EVENT_FLOW : EVENT_CLOSE + 1] = True
     return egress, ingress, known
@@ -130,10 +133,11 @@ def _verdicts(rows: Rows, event: Rows, part: NDArray[np.intp], joined: Joined, s
     ):
         chosen = part == number
         rows["event_type"][chosen] = columns.POLICY_VERDICT
-        said = event[leg]["verdict"][chosen]
-        dropped = denies(said)
+        audited = event[leg]["verdict"][chosen] >= RULE_AUDITED
+        said = event[leg]["verdict"][chosen] & ~np.uint8(RULE_AUDITED)
+        dropped = event["type"][chosen] == EVENT_DROP
         passed = np.where(said == RULE_REDIRECTED, columns.REDIRECTED, columns.FORWARDED)
-        rows["verdict"][chosen] = np.where(dropped, columns.DROPPED, passed)
+        rows["verdict"][chosen] = np.select([dropped, audited], [columns.DROPPED, columns.AUDIT], passed)
         rows["reason"][chosen] = np.where(dropped, event["reason"][chosen], 0)
         rows["reply"][chosen] = np.where(dropped, -1, 0)  # as Hubble says it: open for what was denied
         rows["direction"][chosen] = direction
@@ -144,13 +148,14 @@ def _verdicts(rows: Rows, event: Rows, part: NDArray[np.intp], joined: Joined, s
         rows[f"{leg}_rules"][chosen] = np.where(named, getattr(joined, f"{leg}_rules")[source[chosen]], 0)
     denied = (part == columns.PART_EVENT) & (event["type"] == EVENT_DROP)
     for leg in ("egress", "ingress"):
-        said = denied & (event[leg]["verdict"] == RULE_DENIED)  # a default denial has no rule to name
+        said = denied & np.isin(event[leg]["verdict"], (RULE_DENIED, RULE_REDIRECTED))  # a default one has no rule
         rows[f"{leg}_rules"][said] = getattr(joined, f"{leg}_rules")[source[said]]
         rows["match"][said] = getattr(joined, f"{leg}_match")[source[said]]
 
 
 def denies(verdict: Column) -> Mask:
-    return np.isin(verdict, DENIED)
+    """Return which legs' verdicts, of drops, are what the packet was dropped for."""
+    return np.isin(verdict, (*DENIED, RULE_REDIRECTED))
 
 
 def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:

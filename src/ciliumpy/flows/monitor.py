@@ -25,7 +25,7 @@ Record = dict[str, Any]
 POINTS = dict(enumerate(TRACE_POINTS))
 STATES = {0: "new", 1: "established", 2: "reply", 3: "related"}
 MATCHES = ("none", "L3-Only", "L3-L4", "L4-Only", "all", "L3-Proto", "Proto-Only")
-ACTIONS = {columns.FORWARDED: "allow", columns.DROPPED: "deny", columns.REDIRECTED: "redirect"}
+ACTIONS = {columns.FORWARDED: "allow", columns.DROPPED: "deny", columns.REDIRECTED: "redirect", columns.AUDIT: "audit"}
 DIRECTIONS = {1: "ingress", 2: "egress"}
 
 

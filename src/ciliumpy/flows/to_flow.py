@@ -98,7 +98,7 @@ class FlowMaker:
         if value["reason"]:
             flow.drop_reason = value["reason"]
             flow.drop_reason_desc = value["reason"]
-        verb = "denied" if value["verdict"] == columns.DROPPED else "allowed"
+        verb = "denied" if value["verdict"] in (columns.DROPPED, columns.AUDIT) else "allowed"
         for leg in ("egress", "ingress"):
             if number := value[f"{leg}_rules"]:
                 getattr(flow, f"{leg}_{verb}_by").extend(policy_message(name) for name in self.names.rules[number])

@@ -139,6 +139,14 @@ DROP_HELP: Mapping[int, Help] = {
         "Harmless: it is counted and makes no event.",
         (POD, OVERLAY, HOST),
     ),
+    180: Help(
+        "A rule allows it and wants it looked at (HTTP, DNS, server names, a listener), and there is no proxy here "
+        "that does so.",
+        "A policy has L7 rules or names a listener for this peer and port; the flow's summary says which.",
+        "Allow the port without its L7 rules, or in audit mode: `ciliumpy endpoint config ID PolicyAuditMode=Enabled`. "
+        "Other ports and peers of the policy are as it says.",
+        ALL,
+    ),
     181: Help(
         "A deny rule forbids it.",
         "A policy's `ingressDeny` or `egressDeny` names this peer and port; no allow rule outweighs it.",

@@ -38,6 +38,7 @@ class Level(msgspec.Struct, frozen=True):
     proxy_port: int = 0  # of a pass: the level to go on with
     mask: bytes = b""
     rules: tuple[tuple[int, str], ...] = ()  # (bit or 0xffff, "Kind/namespace/name#spec.ingress[0]"): who to name
+    stat: int = 0  # where the kernel counts what it decides; 0: nowhere
 
 
 class PortClass(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class PolicySet(msgspec.Struct, frozen=True):
     revision: int  # of the policy repository it was compiled from
     current: bool = True
     named_ports: tuple[NamedPort, ...] | None = None  # of the endpoints it is for; None: of all of the identity
+    denied_stat: tuple[int, int] = (0, 0)  # ingress, egress: where default denials are counted
 
 
 SELECTOR_BITS = TableSpec("selector-bits", SelectorBit, key=lambda r: r.bit)

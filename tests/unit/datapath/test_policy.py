@@ -54,7 +54,7 @@ async def test_a_set_is_written_whole_and_then_announced(kernel: Kernel, db) -> 
     row = make()
     put(db, row)
     assert await target.update([row]) == {}
-    written = kernel.row("cp_set_v1", encode.u32(1))
+    written = kernel.row("cp_set_v2", encode.u32(1))
     assert written["default_class"].tolist() == [12, 0]
     assert written["has_exact"].tolist() == [1, 1]
     assert written["has_ranges"].tolist() == [1, 0]
@@ -63,7 +63,7 @@ async def test_a_set_is_written_whole_and_then_announced(kernel: Kernel, db) -> 
     ranges = kernel.row("cp_range_v1", encode.port_key(kernel.maps["cp_range_v1"], 1, row.ports[1]))
     assert ranges["count"] == 2
     assert [tuple(r)[:3] for r in ranges["range"][:2].tolist()] == [(1000, 2000, 12), (3000, 3005, 11)]
-    levels = kernel.row("cp_class_v1", encode.u32(12))["level"]
+    levels = kernel.row("cp_class_v2", encode.u32(12))["level"]
     assert levels["verdict"][:3].tolist() == [1, 2, 0]
     assert levels["flags"][:2].tolist() == [1, 0]
     assert levels["proxy_port"][1] == 10001
@@ -74,16 +74,16 @@ async def test_a_set_is_written_whole_and_then_announced(kernel: Kernel, db) -> 
 async def test_the_set_comes_last(kernel: Kernel, db) -> None:
     target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     order: list[str] = []
-    for name in ("cp_class_v1", "cp_port_v1", "cp_range_v1", "cp_set_v1"):
+    for name in ("cp_class_v2", "cp_port_v1", "cp_range_v1", "cp_set_v2"):
         map_ = kernel.maps[name]
         map_.update = lambda key, value, flags=0, name=name: order.append(name)
     put(db, make())
     await target.update([make()])
-    assert order[-1] == "cp_set_v1"
-    assert set(order) == {"cp_class_v1", "cp_port_v1", "cp_range_v1", "cp_set_v1"}
+    assert order[-1] == "cp_set_v2"
+    assert set(order) == {"cp_class_v2", "cp_port_v1", "cp_range_v1", "cp_set_v2"}
 
 
-@pytest.mark.parametrize("full", ["cp_class_v1", "cp_port_v1", "cp_range_v1", "cp_set_v1"])
+@pytest.mark.parametrize("full", ["cp_class_v2", "cp_port_v1", "cp_range_v1", "cp_set_v2"])
 async def test_a_set_that_finds_a_full_map_leaves_nothing_and_the_former_in_force(db, full: str) -> None:
     kernel = Kernel({full: 2})
     target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
@@ -109,7 +109,7 @@ async def test_what_the_structs_cannot_hold_is_refused(kernel: Kernel, db) -> No
     errors = await target.update([levels, ranges])
     assert "17 levels of precedence on one port, 16 fit" in errors[1]
     assert "65 port ranges in one direction and protocol, 64 fit" in errors[2]
-    assert dump(kernel.maps["cp_class_v1"]) == {}
+    assert dump(kernel.maps["cp_class_v2"]) == {}
 
 
 async def test_a_set_waits_for_the_vectors_that_were_written_before(kernel: Kernel, db, running) -> None:
@@ -120,10 +120,10 @@ async def test_a_set_waits_for_the_vectors_that_were_written_before(kernel: Kern
     running(target.update([make()]))
     for _ in range(5):
         await asyncio.sleep(0)
-    assert dump(kernel.maps["cp_set_v1"]) == {}
+    assert dump(kernel.maps["cp_set_v2"]) == {}
     table = db.table(VECTORS)
     table.set_status(300, table.revision_of(300), "done")
-    await until(lambda: bool(dump(kernel.maps["cp_set_v1"])))
+    await until(lambda: bool(dump(kernel.maps["cp_set_v2"])))
 
 
 async def test_shared_classes_go_with_their_last_set(kernel: Kernel, db, running, monkeypatch) -> None:
@@ -139,10 +139,10 @@ async def test_shared_classes_go_with_their_last_set(kernel: Kernel, db, running
     assert target.holds(1), "a slot still names it"
     users.discard(1)
     await until(lambda: not target.holds(1))
-    assert len(dump(kernel.maps["cp_class_v1"])) == 2
+    assert len(dump(kernel.maps["cp_class_v2"])) == 2
     users.discard(2)
     await until(lambda: not target.holds(2))
-    for name in ("cp_class_v1", "cp_port_v1", "cp_range_v1", "cp_set_v1"):
+    for name in ("cp_class_v2", "cp_port_v1", "cp_range_v1", "cp_set_v2"):
         assert dump(kernel.maps[name]) == {}, name
     assert db.table(INSTALLED_SETS).all() == []
 
@@ -170,12 +170,12 @@ async def test_a_former_agents_sets_stay_until_no_slot_names_them(kernel: Kernel
     put(db, row)
     await target.update([row])
     await target.prune([row])
-    assert kernel.row("cp_set_v1", encode.u32(7)) is not None
+    assert kernel.row("cp_set_v2", encode.u32(7)) is not None
     users.discard(7)
     running(target.sweep())
     await until(lambda: not target.holds_former())
-    assert dump(kernel.maps["cp_set_v1"]).keys() == {encode.u32(8)}
-    assert dump(kernel.maps["cp_class_v1"]).keys() == {encode.u32(21), encode.u32(22)}
+    assert dump(kernel.maps["cp_set_v2"]).keys() == {encode.u32(8)}
+    assert dump(kernel.maps["cp_class_v2"]).keys() == {encode.u32(21), encode.u32(22)}
     assert dump(kernel.maps["cp_port_v1"]) == {}
 
 
@@ -188,7 +188,7 @@ def own(number: int, *classes: int, identity: int = 300) -> PolicySet:
 async def test_former_sets_make_room_one_by_one(db, running, monkeypatch) -> None:
     """Where the second copy of all does not fit: what one lets go of is what the next needs. Shared classes stay."""
     monkeypatch.setattr(module, "GRACE_S", 0.01)
-    kernel = Kernel({"cp_class_v1": 5})
+    kernel = Kernel({"cp_class_v2": 5})
     former = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users())
     ports = (PortRow(0, 6, 80, 80, 10), PortRow(0, 6, 1000, 2000, 11))
     shared = PortClass(10, ALLOW.levels)
@@ -207,16 +207,16 @@ async def test_former_sets_make_room_one_by_one(db, running, monkeypatch) -> Non
     running(target.sweep())
     users -= {1}
     users |= {3}
-    await until(lambda: kernel.row("cp_set_v1", encode.u32(1)) is None)
-    await until(lambda: kernel.row("cp_class_v1", encode.u32(11)) is None)
-    assert {int.from_bytes(key, "little") for key in dump(kernel.maps["cp_class_v1"])} == {10, 12, 20, 21}
+    await until(lambda: kernel.row("cp_set_v2", encode.u32(1)) is None)
+    await until(lambda: kernel.row("cp_class_v2", encode.u32(11)) is None)
+    assert {int.from_bytes(key, "little") for key in dump(kernel.maps["cp_class_v2"])} == {10, 12, 20, 21}
     assert {key[0] for key in dump(kernel.maps["cp_port_v1"])} == {2}
     assert not dump(kernel.maps["cp_range_v1"])
     assert await target.update(news) == {}, "the other fits now"
     users -= {2}
     users |= {4}
     await until(lambda: not target.holds_former())
-    assert {int.from_bytes(key, "little") for key in dump(kernel.maps["cp_class_v1"])} == {20, 21, 22}
+    assert {int.from_bytes(key, "little") for key in dump(kernel.maps["cp_class_v2"])} == {20, 21, 22}
     assert not dump(kernel.maps["cp_port_v1"])
 
 
@@ -225,7 +225,7 @@ async def test_without_the_meaning_of_bits_former_sets_are_dropped(kernel: Kerne
     await former.update([make(7)])
     target = PolicyTarget(db, kernel.maps, Epochs(kernel.maps), Users({7}))
     assert target.drop_former() == 1
-    assert dump(kernel.maps["cp_set_v1"]) == {}, "a missing set is a drop"
+    assert dump(kernel.maps["cp_set_v2"]) == {}, "a missing set is a drop"
 
 
 async def test_drift_is_repaired(kernel: Kernel, db) -> None:
@@ -235,8 +235,8 @@ async def test_drift_is_repaired(kernel: Kernel, db) -> None:
     before = {name: dict(map_.rows) for name, map_ in kernel.maps.items() if name != "cp_epoch_v1"}
     assert await target.prune([make()]) == 0
     epoch = kernel.epoch()
-    kernel.maps["cp_class_v1"].update(encode.u32(11), bytes(2176))
-    kernel.maps["cp_class_v1"].update(encode.u32(99), bytes(2176))
+    kernel.maps["cp_class_v2"].update(encode.u32(11), bytes(2176))
+    kernel.maps["cp_class_v2"].update(encode.u32(99), bytes(2176))
     kernel.maps["cp_port_v1"].rows.clear()
     assert await target.prune([make()]) == 4
     assert {name: dict(map_.rows) for name, map_ in kernel.maps.items() if name != "cp_epoch_v1"} == before

@@ -168,7 +168,7 @@ async def test_a_map_that_does_not_take_the_copy_stops_it_before_any_program_is_
     world = World(db, {WIDE.classes: 2})
     await world.fill()
     world.want()
-    with pytest.raises(CiliumpyError, match="cannot be copied into cp_class4k_v1: map cp_class4k_v1 is full"):
+    with pytest.raises(CiliumpyError, match="cannot be copied into cp_class4k_v2: map cp_class4k_v2 is full"):
         await world.widening.step()
     assert world.programs.log == ["load"]
     assert await world.policy.update([policy(3, LOW)]) == {}, "the narrow programs go on"

@@ -187,10 +187,10 @@ async def test_what_the_kernel_refuses_is_said_on_the_policy_and_changes_nothing
     world.endpoint(1, 300)
     world.policy("p", allow("web", "web"))
     await world.settle()
-    world.kernel.refuses = "map cp_class_v1 is full"
+    world.kernel.refuses = "map cp_class_v2 is full"
     world.policy("p", allow("web", "web", port=81))
     await world.settle()
-    assert world.status("p") == ("error", "map cp_class_v1 is full")
+    assert world.status("p") == ("error", "map cp_class_v2 is full")
     assert world.verdict(300, 300, Direction.INGRESS, 80) == "allowed"
     assert world.verdict(300, 300, Direction.INGRESS, 81) == "denied"
 

@@ -305,3 +305,27 @@ def test_sweeping_keeps_what_is_used():
     assert names.rules[used][0].name == "used"
     assert names.rules[gone] == ()
     assert names.rules.id((PolicyName("K", "n", "gone"),)) not in (used, gone, 0)
+
+
+@pytest.mark.parametrize("leg", ["egress", "ingress"])
+def test_what_no_proxy_takes_is_a_denial_by_the_rule_that_wants_one(flows, leg):
+    made = flows(event(DROP, reason=180, **{leg: (7, 0, 0, REDIRECTED)}))
+    assert [flow.event_type.type for flow in made] == [5, 1]
+    for flow in made:
+        assert (flow.verdict, flow.drop_reason) == (flow_pb2.DROPPED, 180)
+        assert flow.drop_reason_desc == flow_pb2.PROXY_REDIRECTION_NOT_SUPPORTED_FOR_PROTOCOL
+        assert flow_pb2.TrafficDirection.Name(flow.traffic_direction) == leg.upper()
+        assert [policy.name for policy in getattr(flow, f"{leg}_denied_by")] == ["api-from-frontend"]
+
+
+@pytest.mark.parametrize("said", [DENIED, DEFAULT_DENIED, REDIRECTED])
+def test_what_audit_mode_lets_through_is_told_as_audited_and_by_whom(flows, said):
+    verdict, trace = flows(event(ingress=(7, 0, 0, events.AUDITED | said)))
+    assert (verdict.event_type.type, verdict.verdict) == (5, flow_pb2.AUDIT)
+    assert verdict.HasField("is_reply")
+    assert not verdict.drop_reason
+    assert (verdict.policy_match_type == 0) == (said == DEFAULT_DENIED)
+    named = [policy.name for policy in verdict.ingress_denied_by]
+    assert named == ([] if said == DEFAULT_DENIED else ["api-from-frontend"])
+    assert not verdict.ingress_allowed_by
+    assert (trace.event_type.type, trace.verdict) == (4, flow_pb2.FORWARDED)

@@ -2,11 +2,10 @@
 /* Records to user space, counts, and the end of a packet that is dropped. */
 #pragma once
 
+#include "account.h"
 #include "config.h"
-#include "maps.h"
 #include "packet.h"
 
-#define MAX_CPUS 8192
 #define RECORD_BYTES 128 /* an event with the ring's header */
 #define EVENT_LIMITED 0x100 /* of event_send's type: it is told within the limit of drops, having no row to space it */
 
@@ -19,53 +18,6 @@ static __always_inline void count_metric(__u32 reason, __u32 direction, __u64 by
 		metric->packets++;
 		metric->bytes += bytes;
 	}
-}
-
-/* A flow's counts on this CPU. A slot that another flow used is taken over empty. */
-static __always_inline void count_flow(__u32 index, __u32 flow, __u32 way, __u64 bytes)
-{
-	struct flow_counter *counter = bpf_map_lookup_elem(&cp_counter_v1, &index);
-
-	if (!counter)
-		return;
-	if (counter->flow != flow) {
-		__builtin_memset(counter, 0, sizeof(*counter));
-		counter->flow = flow;
-	}
-	counter->packets[way & 1]++;
-	counter->bytes[way & 1] += bytes;
-}
-
-struct flow_sum {
-	struct flow_counter total;
-	__u32 index;
-};
-
-static long add_cpu(__u32 cpu, struct flow_sum *sum)
-{
-	struct flow_counter *counter = bpf_map_lookup_percpu_elem(&cp_counter_v1, &sum->index, cpu);
-
-	if (!counter)
-		return 1; /* no more CPUs */
-	if (counter->flow == sum->total.flow) {
-		sum->total.packets[0] += counter->packets[0];
-		sum->total.packets[1] += counter->packets[1];
-		sum->total.bytes[0] += counter->bytes[0];
-		sum->total.bytes[1] += counter->bytes[1];
-	}
-	return 0;
-}
-
-/* Over all CPUs. Some are being written meanwhile, which costs a packet of exactness. */
-static __always_inline void sum_flow(struct event *e, __u32 index, __u32 flow)
-{
-	struct flow_sum sum = { .index = index, .total.flow = flow };
-
-	bpf_loop(MAX_CPUS, add_cpu, &sum, 0);
-	e->packets[0] = sum.total.packets[0];
-	e->packets[1] = sum.total.packets[1];
-	e->bytes[0] = sum.total.bytes[0];
-	e->bytes[1] = sum.total.bytes[1];
 }
 
 /*
@@ -159,7 +111,13 @@ __attribute__((noinline)) int event_send(const struct packet *p, __u32 type, __u
 		e->packets[0] = 1;
 		e->bytes[0] = p->length;
 	} else {
-		sum_flow(e, p->counter, p->flow);
+		struct flow_sum sum;
+
+		sum_flow(&sum, p->counter, p->flow);
+		for (__u32 way = 0; way < 2; way++) {
+			e->packets[way] = sum.total.packets[way];
+			e->bytes[way] = sum.total.bytes[way];
+		}
 	}
 	bpf_ringbuf_submit(e, wakeup_flags(ring));
 	return 0;

@@ -33,6 +33,7 @@ enum endpoint_flags {
 	ENDPOINT_ENFORCE_EGRESS = 1 << 2,
 	ENDPOINT_SAME_NETNS = 1 << 3, /* lives in the node's own namespace: redirect, not redirect_peer */
 	ENDPOINT_PROXY_ARP = 1 << 4,  /* another plugin made its device: whoever it asks for, we are the way */
+	ENDPOINT_AUDIT = 1 << 5,      /* what its policy denies passes, and is told of */
 };
 
 /* cp_endpoint_v1: ARRAY, slot -> endpoint. Generation 0 is an empty slot. */
@@ -40,7 +41,7 @@ struct endpoint {
 	__u32 ifindex;	  /* host side of the veth */
 	__u32 generation; /* grows by one each time the slot is given out */
 	__u32 identity;
-	__u32 policy_set; /* key of cp_set_v1; 0 = none known: enforced directions drop */
+	__u32 policy_set; /* key of cp_set_v2; 0 = none known: enforced directions drop */
 	__u32 flags;	  /* enum endpoint_flags */
 	__u8 mac[6];	  /* the pod's */
 	__u8 host_mac[6]; /* the host side's, what the pod sees as its gateway */
@@ -116,11 +117,12 @@ struct vector {
 	__u64 words[VECTOR_WORDS];
 };
 
-/* cp_set_v1: HASH, set id -> its default classes. A missing set is a drop. */
+/* cp_set_v2: HASH, set id -> its default classes. A missing set is a drop. */
 struct policy_set {
 	__u32 default_class[2]; /* by direction; class 0 = nobody */
 	__u32 has_exact[2];	/* number of cp_port_v1 rows; 0 lets the lookup be skipped */
 	__u32 has_ranges[2];	/* bit per protocol family: TCP 1, UDP 2, SCTP 4, ICMP 8, ICMPv6 16 */
+	__u16 denied_stat[2];	/* where that is counted of which no level decides: struct level.stat */
 };
 
 /* cp_port_v1: HASH, NO_PREALLOC, (set, direction, protocol, port) -> class. ICMP: port is the message type. */
@@ -144,14 +146,15 @@ struct port_ranges {
 };
 
 /*
- * cp_class_v1: HASH, NO_PREALLOC, class id -> levels, first that meets the peer decides; none is a denial (133). A node of
- * 4,096 selectors has cp_class4k_v1 instead.
+ * cp_class_v2: HASH, NO_PREALLOC, class id -> levels, first that meets the peer decides; none is a denial (133). A node of
+ * 4,096 selectors has cp_class4k_v2 instead.
  */
 struct level {
 	__u8 verdict; /* enum level_verdict; 0 ends the list */
 	__u8 flags;
 	__u16 proxy_port;
-	__u32 pad;
+	__u16 stat; /* where what it decides is counted: index into cp_rulestat_v1; 0: nowhere */
+	__u16 pad;
 	__u64 mask[VECTOR_WORDS];
 };
 struct port_class {
@@ -161,7 +164,7 @@ struct port_class {
 /* Which rule decided: in class `class_id`, level `level`, the first common bit. class_id 0: no rule (default). */
 struct rule_ref {
 	__u32 class_id;
-	__u16 bit; /* 0xffff: the level meets everybody */
+	__u16 bit; /* 0xffff: the level meets everybody. Of RULE_DEFAULT_DENIED: where it is counted, as struct level.stat */
 	__u8 level;
 	__u8 verdict; /* enum rule_verdict */
 };
@@ -176,6 +179,7 @@ enum rule_verdict {
 	RULE_REPLY = 6,	    /* allowed as the reply of an allowed flow */
 	RULE_NO_POLICY = 7, /* enforced, but its set or class is not there: dropped as 133, for the host too */
 	RULE_LOCALHOST = 8, /* no rule, allowed because the host always reaches its own pods */
+	RULE_AUDITED = 0x80, /* flag on what denies: let through, because the endpoint is in audit mode */
 };
 
 /* ---- conntrack ------------------------------------------------------------------------------------------------- */
@@ -300,7 +304,7 @@ struct ct_row {
 	__u16 proxy_port;
 	__u8 origin; /* key order of the original direction: 0 as the key stands, 1 swapped */
 	__u8 protocol;
-	__u32 counter; /* index into cp_counter_v1 */
+	__u32 counter; /* index into cp_counter_v2 */
 	__u32 flow;    /* whose counter it is: struct flow_counter.flow */
 	__u32 created; /* jiffies64 >> 8, as all times here */
 	/* written through the pointer; a byte or word per direction, original first */
@@ -312,13 +316,26 @@ struct ct_row {
 };
 _Static_assert(sizeof(struct ct_row) <= 192, "three cache lines");
 
-/* cp_counter_v1: PERCPU_ARRAY. A slot belongs to the last flow that wrote it; others' sums start from nothing. */
+/*
+ * cp_counter_v2: PERCPU_ARRAY. A slot belongs to the last flow that wrote it; others' sums start from nothing. What the flow
+ * before it had in its original direction is added to its rules' counts then, and counts for them until then.
+ */
 struct flow_counter {
 	__u32 flow;
 	__u32 packets[2]; /* original direction, reply */
-	__u32 pad;
-	__u64 bytes[2]; /* from the IP header on */
+	__u16 stat[2];	  /* by direction, of the flow's rules: struct level.stat */
+	__u64 bytes[2];	  /* from the IP header on */
 };
+
+/*
+ * cp_rulestat_v1: PERCPU_ARRAY, struct level.stat -> packets that the rule decided, but for those of flows that stand in
+ * cp_counter_v2; without them it may be below zero. Never set back: who has it next begins with what cp_rulebase_v1 says.
+ */
+struct rule_stat {
+	__u64 packets;
+	__u64 bytes;
+};
+/* cp_rulebase_v1: ARRAY of struct rule_stat, struct level.stat -> its sum when the rule got it. Written by the agent alone. */
 
 /* cp_pathmtu_v1: ARRAY(1) of u32: the least MTU that a way for pods' packets is known to have; 0: none has less than theirs. */
 

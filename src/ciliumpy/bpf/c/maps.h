@@ -11,7 +11,7 @@
 /* The two maps whose rows are as wide as vectors have names of their own in the wide object: for a while there are both. */
 #if VECTOR_BITS > 1024
 #define cp_vector_v1 cp_vector4k_v1
-#define cp_class_v1 cp_class4k_v1
+#define cp_class_v2 cp_class4k_v2
 #endif
 
 #define MAP(name, map_type, key_type, value_type, entries, flags)                                                      \
@@ -36,10 +36,10 @@ MAP(cp_iphost_v1, BPF_MAP_TYPE_HASH, struct addr, struct ipcache_entry, 65536, B
 MAP(cp_ipcidr_v1, BPF_MAP_TYPE_LPM_TRIE, struct ipcache_prefix, struct ipcache_entry, 65536, BPF_F_NO_PREALLOC);
 
 MAP(cp_vector_v1, BPF_MAP_TYPE_HASH, __u32, struct vector, 65536, BPF_F_NO_PREALLOC);
-MAP(cp_set_v1, BPF_MAP_TYPE_HASH, __u32, struct policy_set, 16384, BPF_F_NO_PREALLOC);
+MAP(cp_set_v2, BPF_MAP_TYPE_HASH, __u32, struct policy_set, 16384, BPF_F_NO_PREALLOC);
 MAP(cp_port_v1, BPF_MAP_TYPE_HASH, struct port_key, __u32, 65536, BPF_F_NO_PREALLOC);
 MAP(cp_range_v1, BPF_MAP_TYPE_HASH, struct port_key, struct port_ranges, 16384, BPF_F_NO_PREALLOC);
-MAP(cp_class_v1, BPF_MAP_TYPE_HASH, __u32, struct port_class, 16384, BPF_F_NO_PREALLOC);
+MAP(cp_class_v2, BPF_MAP_TYPE_HASH, __u32, struct port_class, 16384, BPF_F_NO_PREALLOC);
 
 MAP(cp_ct4_v1, BPF_MAP_TYPE_LRU_HASH, struct ct4_key, struct ct_row, 65536, 0);
 MAP(cp_ct6_v1, BPF_MAP_TYPE_LRU_HASH, struct ct6_key, struct ct_row, 65536, 0);
@@ -48,7 +48,9 @@ MAP(cp_ctu6_v1, BPF_MAP_TYPE_LRU_HASH, struct ct6_key, struct ct_row, 8192, 0);
 MAP(cp_frag4_v1, BPF_MAP_TYPE_LRU_HASH, struct frag4_key, struct fragment, 8192, 0);
 MAP(cp_frag6_v1, BPF_MAP_TYPE_LRU_HASH, struct frag6_key, struct fragment, 8192, 0);
 MAP(cp_pathmtu_v1, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1, 0);
-MAP(cp_counter_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_counter, 65536, 0);
+MAP(cp_counter_v2, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_counter, 65536, 0);
+MAP(cp_rulestat_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct rule_stat, 32768, 0);
+MAP(cp_rulebase_v1, BPF_MAP_TYPE_ARRAY, __u32, struct rule_stat, 32768, 0);
 MAP(cp_flowseq_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, 1, 0);
 
 struct {

@@ -50,6 +50,7 @@ enum reason {
 	DROP_UNKNOWN_SENDER = 172,
 	DROP_FRAGMENT_UNKNOWN = 175,
 	DROP_FORBIDDEN_ICMP6 = 176,
+	DROP_NO_PROXY = 180,
 	DROP_POLICY_DENY = 181,
 	DROP_VLAN = 182,
 	DROP_TTL_EXCEEDED = 196,
@@ -101,6 +102,12 @@ enum packet_kind {
 enum fragment_part {
 	FRAGMENT_FIRST = 1,
 	FRAGMENT_LATER = 2,
+};
+
+/* A rule reference in one word: given by value, and compared at once. */
+union rule {
+	struct rule_ref ref;
+	__u64 value;
 };
 
 union ct_key {

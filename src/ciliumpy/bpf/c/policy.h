@@ -14,11 +14,6 @@
 /* judge's third argument in one word, as a global function takes few */
 #define ASK(direction, protocol, port) ((__u32)(direction) << 24 | (__u32)(protocol) << 16 | (__u16)(port))
 
-union rule {
-	struct rule_ref ref;
-	__u64 value;
-};
-
 static __always_inline __u64 rule(__u32 class_id, __u16 bit, __u8 level, __u8 verdict)
 {
 	union rule r = { .ref = { .class_id = class_id, .bit = bit, .level = level, .verdict = verdict } };
@@ -145,7 +140,7 @@ static __always_inline __u32 range_class(struct port_key *key)
 /* What set `set_id` says of peer `identity` for ASK(direction, protocol, port); a struct rule_ref as one word. */
 __attribute__((noinline)) __u64 policy_judge(__u32 set_id, __u32 identity, __u32 ask)
 {
-	struct policy_set *set = bpf_map_lookup_elem(&cp_set_v1, &set_id);
+	struct policy_set *set = bpf_map_lookup_elem(&cp_set_v2, &set_id);
 	__u32 direction = (ask >> 24) & 1, class_id = 0, *exact;
 	struct port_key key = {
 		.set = set_id,
@@ -154,6 +149,7 @@ __attribute__((noinline)) __u64 policy_judge(__u32 set_id, __u32 identity, __u32
 		.port = ask,
 	};
 	struct port_class *class;
+	union rule r;
 
 	if (!set)
 		return rule(0, 0, 0, RULE_NO_POLICY);
@@ -167,11 +163,14 @@ __attribute__((noinline)) __u64 policy_judge(__u32 set_id, __u32 identity, __u32
 	if (!class_id)
 		class_id = set->default_class[direction];
 	if (!class_id)
-		return rule(0, 0, 0, RULE_DEFAULT_DENIED);
-	class = bpf_map_lookup_elem(&cp_class_v1, &class_id);
+		return rule(0, set->denied_stat[direction], 0, RULE_DEFAULT_DENIED);
+	class = bpf_map_lookup_elem(&cp_class_v2, &class_id);
 	if (!class)
 		return rule(class_id, 0, 0, RULE_NO_POLICY);
-	return policy_match(class, bpf_map_lookup_elem(&cp_vector_v1, &identity), class_id);
+	r.value = policy_match(class, bpf_map_lookup_elem(&cp_vector_v1, &identity), class_id);
+	if (r.ref.verdict == RULE_DEFAULT_DENIED)
+		r.ref.bit = set->denied_stat[direction];
+	return r.value;
 }
 
 static __always_inline int reason_of(__u8 verdict)
@@ -183,8 +182,24 @@ static __always_inline int reason_of(__u8 verdict)
 		return 0;
 	case RULE_DENIED:
 		return DROP_POLICY_DENY;
+	case RULE_REDIRECTED: /* there is no proxy to redirect to */
+		return DROP_NO_PROXY;
 	}
-	return DROP_POLICY; /* also RULE_REDIRECTED: there is no proxy to redirect to */
+	return DROP_POLICY;
+}
+
+/*
+ * What a leg's rule makes of the packet: 0 or a drop reason. In audit mode what policy says is told, and the packet passes; a
+ * set or class that is not there has said nothing.
+ */
+static __always_inline int follow(const struct endpoint *ep, struct rule_ref *ref)
+{
+	int reason = reason_of(ref->verdict);
+
+	if (!reason || !(ep->flags & ENDPOINT_AUDIT) || ref->verdict == RULE_NO_POLICY)
+		return reason;
+	ref->verdict |= RULE_AUDITED;
+	return 0;
 }
 
 /* A flow between two ends, as far as this node has to judge it. */
@@ -215,8 +230,8 @@ static __always_inline int judge(struct packet *p, const struct ends *e, struct 
 		r.value = rule(0, 0, 0, RULE_NOT_ENFORCED);
 		if (ep->flags & ENDPOINT_ENFORCE_EGRESS && !itself)
 			r.value = policy_judge(ep->policy_set, e->dst_identity, ASK(EGRESS, e->protocol, e->port));
+		reason = follow(ep, &r.ref);
 		*egress = r.ref;
-		reason = reason_of(r.ref.verdict);
 		if (reason)
 			return REFUSE(p, FILE_POLICY, reason);
 	}
@@ -229,8 +244,8 @@ static __always_inline int judge(struct packet *p, const struct ends *e, struct 
 			r.value = policy_judge(ep->policy_set, e->src_identity, ASK(INGRESS, e->protocol, e->port));
 		if (e->from_host && r.ref.verdict == RULE_DEFAULT_DENIED)
 			r.ref.verdict = RULE_LOCALHOST;
+		reason = follow(ep, &r.ref);
 		*ingress = r.ref;
-		reason = reason_of(r.ref.verdict);
 		if (reason)
 			return REFUSE(p, FILE_POLICY, reason);
 	}

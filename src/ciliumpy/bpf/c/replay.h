@@ -82,7 +82,7 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 	struct ct_row *row = ct_lookup(p, family);
 	__u32 now = ct_now(), way, expires, event, counter, flow;
 	__u8 seen;
-	__u64 nonce;
+	__u64 nonce, egress, ingress;
 
 	if (!row)
 		return NOT_REPLAYED;
@@ -96,6 +96,8 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 	seen = row->seen[0] | row->seen[1];
 	counter = row->counter;
 	flow = row->flow;
+	egress = *(const __u64 *)&row->egress;
+	ingress = *(const __u64 *)&row->ingress;
 	barrier();
 	if ((READ_ONCE(row->tag) ^ nonce) != ct_hash(&p->key, family))
 		return NOT_REPLAYED;
@@ -112,7 +114,7 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 	event = ct_touch(row, p, way, now);
 	if (!p->answered && ct_answers(p, row->seen, way))
 		family == IPV4 ? promote4(skb) : promote6(skb);
-	count_flow(counter, flow, way, p->length);
+	count_flow(counter, flow, way, p->length, egress, ingress);
 	if (event)
 		report(p, row, half, way, event);
 	return deliver(skb, p, half, family);

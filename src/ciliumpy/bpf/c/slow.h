@@ -130,6 +130,11 @@ static __always_inline bool makes_a_row(const struct packet *p, const int family
 	return p->kind == KIND_PORTS && !(p->tcp_flags & (TCP_FIN | TCP_RST));
 }
 
+static __always_inline void count_packet(const struct packet *p, const struct ct_row *row, __u32 way)
+{
+	count_flow(row->counter, row->flow, way, p->length, *(const __u64 *)&row->egress, *(const __u64 *)&row->ingress);
+}
+
 /* A new flow, allowed: a row of its own. `flags`: how it is to be written. Gives 0 or a drop reason. */
 static __always_inline int open_flow(struct packet *p, const int family, struct scratch *s, __u32 now, __u64 flags)
 {
@@ -138,6 +143,7 @@ static __always_inline int open_flow(struct packet *p, const int family, struct 
 
 	if (!makes_a_row(p, family)) {
 		p->counter = 0;
+		count_rules(p);
 		if (p->kind != KIND_PORTS && p->fragment != FRAGMENT_LATER && !p->odd) /* what is left of TCP after its end is no news */
 			event_send(p, EVENT_FLOW | EVENT_LIMITED, 0);
 		return 0;
@@ -157,7 +163,7 @@ static __always_inline int open_flow(struct packet *p, const int family, struct 
 	rc = ct_write(p, row, family, flags);
 	if (rc && rc != -EEXIST && rc != -ENOENT) /* another CPU was first, or the old row went meanwhile */
 		return REFUSE(p, FILE_SLOW, DROP_CT_CREATE_FAILED);
-	count_flow(row->counter, row->flow, 0, p->length);
+	count_packet(p, row, 0);
 	event_send(p, EVENT_FLOW, 0);
 	return 0;
 }
@@ -167,6 +173,7 @@ static __always_inline void renew_flow(struct __sk_buff *skb, struct packet *p, 
 				       __u32 now, __u32 way)
 {
 	struct ct_row *row = &s->row;
+	bool elsewhere = false;
 	__u32 event;
 
 	*row = s->old;
@@ -178,6 +185,9 @@ static __always_inline void renew_flow(struct __sk_buff *skb, struct packet *p, 
 		mirror(&row->half[1], &s->half);
 		row->egress = p->egress;
 		row->ingress = p->ingress;
+		elsewhere = counts_elsewhere(row, &s->old);
+		if (elsewhere)
+			row->flow = 0; /* it gets another number, and counter */
 		row->src_identity = p->src_identity;
 		row->dst_identity = p->dst_identity;
 		if (!(p->tcp_flags & TCP_RST)) { /* whoever goes on sending was not reset */
@@ -193,7 +203,9 @@ static __always_inline void renew_flow(struct __sk_buff *skb, struct packet *p, 
 	} else {
 		ct_write(p, row, family, BPF_EXIST);
 	}
-	count_flow(row->counter, row->flow, way, p->length);
+	count_packet(p, row, way);
+	if (elsewhere)
+		carry_over(row->counter, row->flow, s->old.counter, s->old.flow);
 	if (event) {
 		p->egress = row->egress;
 		p->ingress = row->ingress;
@@ -244,6 +256,8 @@ static __always_inline int judge_and_keep(struct __sk_buff *skb, struct packet *
 				ct_delete(p, family);
 			if (fresh && reason != DROP_ENDPOINT_NOT_READY && answers_a_connection(skb, p, family))
 				return 0;
+			if (reason != DROP_ENDPOINT_NOT_READY)
+				count_rules(p);
 			return reason;
 		}
 	}

@@ -107,7 +107,7 @@ def read(target: Target) -> list[dict[str, Any]]:
     users: dict[int, list[Item]] = {}
     for endpoint in read_endpoints(target):
         users.setdefault(endpoint["policySet"], []).append(endpoint)
-    for number, row in _rows(folder / "cp_set_v1"):
+    for number, row in _rows(folder / "cp_set_v2"):
         defaults = [Port(way, 0, 0, 0xFFFF, int(row["default_class"][way])) for way in (0, 1)]
         for direction, enforced in ((0, INGRESS), (1, EGRESS)):
             own = users.get(number, [])
