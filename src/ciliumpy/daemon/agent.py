@@ -22,8 +22,11 @@ from ciliumpy.endpoints.publish import PublishTarget
 from ciliumpy.endpoints.records import Records
 from ciliumpy.enforcement.controller import Controller as Enforcement
 from ciliumpy.enforcement.memory import FileMemory
+from ciliumpy.identity import memory as numbers
 from ciliumpy.identity.controller import Controller as Identity
+from ciliumpy.identity.local import LocalIdentities
 from ciliumpy.kit.clock import SystemClock
+from ciliumpy.model.identity import SCOPE_LOCAL
 from ciliumpy.nodes.controller import NodeController
 from ciliumpy.nodes.derive import Families
 from ciliumpy.nodes.ipcache import IPCacheController
@@ -54,6 +57,13 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     kernel = Reconcilers(db, datapath, own.devices, clock)
     last_set, last_class = kernel.policy.highest_ids()
     identity = Identity(db, store, ready=reflector.ready, ipv4=ipv4, ipv6=ipv6)
+    local = LocalIdentities(
+        db,
+        memory=numbers.FileMemory(config.run / "identities.json", SCOPE_LOCAL),
+        highest=kernel.vectors.highest(SCOPE_LOCAL),
+        ipv4=ipv4,
+        ipv6=ipv6,
+    )
     enforcement = Enforcement(
         db,
         kernel.policy,
@@ -80,7 +90,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     )
     target = PublishTarget(store, config.name, own.node.internal_ips[0])
     publish = Reconciler(db, ENDPOINTS, target, clock=clock, hold_prune=True)
-    settle = Settle(db, reflector.ready, ipcache.caught_up, kernel, publish)
+    settle = Settle(db, reflector.ready, ipcache, kernel, publish)
     servers = Servers(
         Parts(loaded, clock, db, health, reflector, own, datapath, kernel, enforcement, endpoints, settle)
     )
@@ -92,9 +102,11 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start_reporting("store", reflector.run)
         jobs.start("last-good", reflector.keep)
         jobs.start_reporting("identities", identity.run)
+        jobs.start_reporting("local-identities", lambda job: local.run(job, reflector.ready))
         jobs.start_reporting("enforcement", enforcement.run)
         jobs.start("endpoints", endpoints.run)
         jobs.start("ipcache-rows", lambda: ipcache.run(reflector.ready))
+        jobs.start_reporting("prefix-rows", lambda job: ipcache.prefixes.run(job, reflector.ready))
         jobs.start("node-routes", nodes.route)
         jobs.start_reporting("own-node", nodes.publish)
         jobs.start_reporting("published-endpoints", publish.run)
@@ -102,6 +114,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start_reporting("programs", datapath.watch.run)
         jobs.start_reporting("selector-width", kernel.width.run)
         jobs.start("settle", settle.run, restart="on-error")
+        jobs.start("former-prefixes", lambda: local.end_start(settle.done), restart="on-error")
         jobs.start("garbage", lambda: garbage.run(settle.done.wait))
         await servers.start(jobs)
         await stop.wait()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from ciliumpy.datapath.reconcile import Reconcilers
+    from ciliumpy.nodes.ipcache import IPCacheController
     from ciliumpy.state.database import Database
     from ciliumpy.state.jobs import JobGroup
     from ciliumpy.state.reconciler import Reconciler
@@ -32,14 +33,15 @@ class Settle:
     """A job that ends with the start: it lets the reconcilers remove what a former agent left, then bumps all epochs.
 
     That is done only when the tables are whole: the store is read, every identity has its vector, every restored
-    endpoint its policy. What cannot be had in ten seconds is not waited for; such endpoints keep what they have.
+    endpoint its policy. What cannot be had in ten seconds is not waited for, and such endpoints keep what they have;
+    the prefixes that policies name are, as long as it takes.
     """
 
     def __init__(
         self,
         db: Database,
         ready: asyncio.Event,
-        ipcache: asyncio.Event,
+        ipcache: IPCacheController,
         reconcilers: Reconcilers,
         publish: Reconciler[Any],
     ) -> None:
@@ -52,9 +54,12 @@ class Settle:
 
     async def run(self) -> None:
         await self._ready.wait()
-        await self._ipcache.wait()
+        await self._ipcache.caught_up.wait()
         await self._until(self._has_vectors, "selector vectors")
         await self._until(self._has_slots, "the policy of restored endpoints")
+        # Without them, addresses would fall to wider prefixes, past what denies them.
+        while not await self._until(lambda: self._ipcache.prefixes.settled, "prefixes that policies name"):
+            pass
         await self._reconcilers.complete()
         self._publish.allow_prune()
         self.done.set()
@@ -70,7 +75,8 @@ class Settle:
             row.id in kernel and kernel.status(row.id).state == "done" for row in self._db.table(ENDPOINTS).all()
         )
 
-    async def _until(self, condition: Callable[[], bool], what: str) -> None:
+    async def _until(self, condition: Callable[[], bool], what: str) -> bool:
+        """Wait until it holds; False when the time is up."""
         loop = asyncio.get_running_loop()
         until = loop.time() + WAIT_S
         tables: tuple[Table[Any], ...] = tuple(self._db.tables[spec.name] for spec in (IDENTITIES, VECTORS, ENDPOINTS))
@@ -79,7 +85,7 @@ class Settle:
             while not condition():
                 if loop.time() > until:
                     _log.warning("not complete after %g s: %s", WAIT_S, what)
-                    return
+                    return False
                 for observer in observers:
                     observer.take()
                 # A status wakes nobody: look again a little later.
@@ -87,6 +93,7 @@ class Settle:
         finally:
             for observer in observers:
                 observer.close()
+        return True
 
 
 async def listen(jobs: JobGroup, servers: Mapping[str, Callable[[Callable[[], None]], Awaitable[None]]]) -> None:

@@ -140,18 +140,23 @@ class IPCacheTarget:
             self._epochs.bump_peers(row.prefix for row in rows)
 
     def _repair(self, known: Sequence[IPCacheEntry], keep: set[str]) -> int:
-        """Remove what nobody asked for, write what differs. A row that waits for its identity is left as it is."""
+        """Remove what nobody asked for, write what differs. A row that waits for its identity is left as it is.
+
+        Rows that go leave their addresses to shorter prefixes: those go first, so that nobody meets one that goes, too.
+        """
         repairs = 0
         places = {self._place(prefix) for prefix in keep}
+        extra: list[tuple[KernelMap, bytes]] = []
         for map_ in (self._hosts, self._prefixes):
             present = dump(map_)
             wanted = self._values(map_, known)
             wrong = {key: value for key, value in wanted.items() if present.get(key) != value}
             write_all(map_, wrong)
-            extra = [key for key in present if (map_, key) not in places]
-            for key in extra:
-                map_.delete(key)
-            repairs += len(wrong) + len(extra)
+            extra += [(map_, key) for key in present if (map_, key) not in places]
+            repairs += len(wrong)
+        for map_, key in sorted(extra, key=lambda each: (each[0] is self._hosts, each[1][:4][::-1])):
+            map_.delete(key)
+        repairs += len(extra)
         if repairs:
             self._epochs.bump_global()
         return repairs

@@ -37,14 +37,14 @@ class Reconcilers:
         self._epochs = epochs
         self.endpoints = EndpointTarget(maps, epochs, datapath, db.table(ENDPOINTS))
         self.policy = PolicyTarget(db, maps, epochs, self.endpoints.in_use)
-        self._vectors, self._vector_rows = VectorTarget(maps, epochs), db.table(VECTORS)
-        self.width = Widening(db, datapath, self._vectors, self.policy)
+        self.vectors, self._vector_rows = VectorTarget(maps, epochs), db.table(VECTORS)
+        self.width = Widening(db, datapath, self.vectors, self.policy)
         self.ipcache = IPCacheTarget(maps, epochs, db.table(VECTORS))
         self.collector = Collector(maps, datapath.now)
         self._changes = NetworkChanges(db, epochs, devices.underlay, datapath.pods.values)
         self._desired = DesiredEndpoints(db)
         targets: list[tuple[Any, Any]] = [
-            (VECTORS, self._vectors),
+            (VECTORS, self.vectors),
             (POLICY_SETS, self.policy),
             (KERNEL_ENDPOINTS, self.endpoints),
             (IPCACHE, self.ipcache),
@@ -64,7 +64,7 @@ class Reconcilers:
 
     def entries(self) -> dict[str, int]:
         """Return how many rows the maps have, as far as we wrote them; of conntrack, at the last collection."""
-        vectors = dict.fromkeys(self._vectors.names, len(self._vector_rows))
+        vectors = dict.fromkeys(self.vectors.names, len(self._vector_rows))
         others = (self.endpoints, self.policy, self.ipcache, self.collector)
         return vectors | {name: rows for each in others for name, rows in each.entries().items()}
 

@@ -49,6 +49,11 @@ class VectorTarget:
         async with self._lock:
             self._maps = [map_ for map_ in self._maps if map_.name != name]
 
+    def highest(self, scope: int) -> int:
+        """Return the highest identity of a scope that the kernel has; 0 if it has none."""
+        present = (int.from_bytes(key, "little") for map_ in self._maps for key in dump(map_))
+        return max((identity for identity in present if identity >> 24 == scope), default=0)
+
     async def update(self, rows: Sequence[SelectorVector]) -> Mapping[Hashable, str]:
         async with self._lock:
             return await run_sized(len(rows), self._write, rows)

@@ -38,13 +38,43 @@ def key_of(prefix: str) -> str:
     return f"{address.replace(':', '-')}/{length}"
 
 
+class PrefixSet:
+    """A set of prefixes, asked which of them contain one; that costs a look for each length that occurs."""
+
+    def __init__(self) -> None:
+        self._members: set[Network] = set()
+        self._lengths: dict[tuple[int, int], int] = {}  # version and length -> how many members have it
+
+    def add(self, member: Network) -> None:
+        if member not in self._members:
+            self._members.add(member)
+            self._lengths[member[0], member[2]] = self._lengths.get((member[0], member[2]), 0) + 1
+
+    def discard(self, member: Network) -> None:
+        if member in self._members:
+            self._members.discard(member)
+            self._lengths[member[0], member[2]] -= 1
+            if not self._lengths[member[0], member[2]]:
+                del self._lengths[member[0], member[2]]
+
+    def containing(self, prefix: str) -> Iterator[Network]:
+        """Return the members that contain a prefix, itself included."""
+        version, address, length = network(prefix)
+        for family, shorter in self._lengths:
+            if family == version and shorter <= length:
+                bits = (32 if version == 4 else 128) - shorter
+                member = (version, address >> bits << bits, shorter)
+                if member in self._members:
+                    yield member
+
+
 class Groups:
     """CIDR groups by name, asked which labels a prefix has from them."""
 
     def __init__(self) -> None:
         self._prefixes: dict[str, tuple[Network, ...]] = {}
         self._having: dict[Network, dict[str, tuple[Label, ...]]] = {}
-        self._lengths: dict[tuple[int, int], int] = {}  # version and length -> how many prefixes have it
+        self._all = PrefixSet()
 
     def set(self, name: str, labels: Mapping[str, str], prefixes: Iterable[str]) -> None:
         """Add a group or replace it. ValueError for a prefix that is none, and nothing has changed."""
@@ -53,28 +83,21 @@ class Groups:
         own = (Label(CIDR_GROUP, GROUP_NAME + name), *_bare_and_valued(labels))
         self._prefixes[name] = found
         for each in found:
-            if each not in self._having:
-                self._having[each] = {}
-                self._lengths[each[0], each[2]] = self._lengths.get((each[0], each[2]), 0) + 1
-            self._having[each][name] = own
+            self._all.add(each)
+            self._having.setdefault(each, {})[name] = own
 
     def remove(self, name: str) -> None:
         for each in self._prefixes.pop(name, ()):
             del self._having[each][name]
             if not self._having[each]:
                 del self._having[each]
-                self._lengths[each[0], each[2]] -= 1
-                if not self._lengths[each[0], each[2]]:
-                    del self._lengths[each[0], each[2]]
+                self._all.discard(each)
 
     def labels_of(self, prefix: str) -> Iterator[Label]:
         """Return the labels that a prefix has from all groups with a prefix that contains it."""
-        version, address, length = network(prefix)
-        for family, shorter in self._lengths:
-            if family == version and shorter <= length:
-                bits = (32 if version == 4 else 128) - shorter
-                for labels in self._having.get((version, address >> bits << bits, shorter), {}).values():
-                    yield from labels
+        for each in self._all.containing(prefix):
+            for labels in self._having[each].values():
+                yield from labels
 
 
 def prefix_labels(

@@ -37,7 +37,8 @@ class Trust(IntEnum):
     NODE = 2
     ENDPOINT = 3
     POD_CIDR = 4
-    WORLD = 5
+    CIDR = 5
+    WORLD = 6
 
 
 class Claim(NamedTuple):
@@ -51,6 +52,9 @@ class Families(NamedTuple):
     ipv4: bool = True
     ipv6: bool = True
     underlay: int = 4
+
+    def has(self, prefix: str) -> bool:
+        return self.ipv6 if ":" in prefix else self.ipv4
 
     def world(self, prefix: str) -> int:
         if not (self.ipv4 and self.ipv6):
@@ -81,9 +85,6 @@ def node_claims(node: Node, families: Families) -> Iterator[Claim]:
 
     Its own addresses name the tunnel too: pods go that way to the node itself, with their identity. Natively it would
     refuse them, for there a pod's address is nobody's.
-
-    An address of a pod CIDR that no endpoint has is world-like, and goes to that node all the same: it must not leave
-    by the default route.
     """
     tunnel = tunnel_address(node, families.underlay)
     for address in node.internal_ips:
@@ -94,8 +95,18 @@ def node_claims(node: Node, families: Families) -> Iterator[Claim]:
     for address in node.router_ips:
         entry = IPCacheEntry(host_prefix(address), REMOTE_NODE, tunnel, FLAG_TUNNEL, source="node", node=node.name)
         yield Claim(Trust.NODE, entry)
-    for cidr in node.pod_cidrs:
-        entry = IPCacheEntry(cidr, families.world(cidr), tunnel, FLAG_TUNNEL, source="node", node=node.name)
+
+
+def pod_cidr_claims(node: Node, own: str, families: Families) -> Iterator[Claim]:
+    """Return what is in a node's pod CIDRs besides its pods: nobody, which is the world, behind the node's tunnel.
+
+    What no endpoint has goes to that node all the same: it must not leave by the default route. Of the `own` node's
+    there is no tunnel, and the row is there all the same: no CIDR that a policy names reaches into the pods' addresses.
+    """
+    tunnel = "" if node.name == own else tunnel_address(node, families.underlay)
+    for prefix in (str(ipaddress.ip_network(cidr)) for cidr in node.pod_cidrs):
+        flags = FLAG_TUNNEL if tunnel else 0
+        entry = IPCacheEntry(prefix, families.world(prefix), tunnel, flags, source="node", node=node.name)
         yield Claim(Trust.POD_CIDR, entry)
 
 

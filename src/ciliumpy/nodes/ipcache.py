@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps IPCACHE equal to what nodes and endpoints say. Its one writer."""
+"""Keeps IPCACHE equal to what nodes and endpoints say. Its one writer.
+
+Rows of addresses are written as they come; those of prefixes in an order, by prefixes.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ciliumpy.nodes import derive
 from ciliumpy.nodes.derive import Claims, Families
+from ciliumpy.nodes.prefixes import PrefixRows
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import NODE_ADDRESSES
 from ciliumpy.tables.endpoints import ENDPOINTS
@@ -15,7 +19,7 @@ from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, EndpointObject, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ciliumpy.state.database import Database
 
@@ -35,8 +39,8 @@ class IPCacheController:
         self._objects = db.table(ENDPOINT_OBJECTS).observe("ipcache")
         self._endpoints = db.table(ENDPOINTS).observe("ipcache")
         self._addresses = db.table(NODE_ADDRESSES).observe("ipcache")
-        first = self._claims.replace("world", derive.world_claims(families))
-        self._write(sorted(first | self._follow_own_node()))
+        self.prefixes = PrefixRows(db, own, families, self._place)
+        self._write(self._follow_own_node())
 
     async def run(self, ready: asyncio.Event) -> None:
         """Begin when the store's rows are `ready`; `caught_up` is set after the first round."""
@@ -69,6 +73,12 @@ class IPCacheController:
     def _follow_own_node(self) -> set[str]:
         addresses = [row.address for row in self._db.table(NODE_ADDRESSES).all()]
         return self._claims.replace("own node", derive.own_node_claims(self._own, addresses))
+
+    def _place(self, claims: Mapping[str, derive.Claim | None]) -> None:
+        """Claim these prefixes, or none of them any more."""
+        for prefix, claim in claims.items():
+            self._claims.replace(("prefix", prefix), (claim,) if claim else ())
+        self._write(claims)
 
     def _follow_node(self, node: Node, *, deleted: bool) -> set[str]:
         if node.name == self._own:

@@ -137,6 +137,8 @@ class Reconciler(Generic[R]):
             if retry.due_ns <= now_ns
         }
         self.counters.retries += len(due)
+        if not self._observer.started:
+            self._table.follow_deletions()  # what went before was never carried anywhere
         for change in self._observer.take():
             key = self._key(change.row)
             due.pop(key, None)
@@ -174,6 +176,8 @@ class Reconciler(Generic[R]):
                 self._retries.pop(key, None)
             if deleted:
                 self.counters.deletes += not text
+                if not text:
+                    self._table.set_gone(key)
                 continue
             self.counters.updates += not text
             if not self._table.set_status(key, revisions[key], "error" if text else "done", text):

@@ -79,6 +79,7 @@ class Table(Generic[R]):
         self._graves: deque[tuple[int, Hashable]] = deque()
         self._observers: list[Observer[R]] = []
         self._statuses: dict[Hashable, Status] = {}
+        self._leaving: set[Hashable] | None = None
         self._waiters: dict[Hashable, set[asyncio.Future[None]]] = {}
 
     def __len__(self) -> int:
@@ -168,6 +169,39 @@ class Table(Generic[R]):
                 self._forget(key, future)
         raise CiliumpyError(f"{what}: there is no such row (any more)")
 
+    @property
+    def leaving(self) -> bool:
+        """Whether a row that was deleted is still there where a reconciler carries rows to."""
+        return bool(self._leaving)
+
+    def follow_deletions(self) -> None:
+        """From now on the reconciler says by `set_gone` how far it is with what is deleted."""
+        self._leaving = set()
+
+    def set_gone(self, key: Hashable) -> None:
+        """Record that a deleted row is gone there, too."""
+        if self._leaving and key in self._leaving:
+            self._leaving.discard(key)
+            self._wake(key)
+
+    async def wait_gone(self, key: Hashable, timeout_s: float) -> None:
+        """Wait until a deleted row is gone there, too. CiliumpyError if it came back, or the time is up."""
+        what = f"{self.spec.name} {_text(key)}"
+        future: asyncio.Future[None] | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._leaving and key in self._leaving:
+                    future = asyncio.get_running_loop().create_future()
+                    self._waiters.setdefault(key, set()).add(future)
+                    await future
+        except TimeoutError:
+            raise CiliumpyError(f"{what}: not gone after {timeout_s:g} s") from None
+        finally:
+            if future is not None:
+                self._forget(key, future)
+        if key in self._entries:
+            raise CiliumpyError(f"{what}: it is there again")
+
     # For the transaction and the observers of this package.
 
     def _put(self, key: Hashable, row: R, revision: int, at_ns: int) -> None:
@@ -226,6 +260,8 @@ class Table(Generic[R]):
             if change is not None and change.deleted:
                 self._graves.append((change.revision, key))
                 self._statuses.pop(key, None)
+            if change is not None and self._leaving is not None:
+                (self._leaving.add if change.deleted else self._leaving.discard)(key)
             self._wake(key)
         for observer in list(self._observers):
             limit = len(self._graves) if observer.limit is None else observer.limit

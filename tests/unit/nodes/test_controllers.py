@@ -61,7 +61,6 @@ async def test_ipcache_follows_nodes_and_endpoints(db: Database) -> None:
     assert held(db) == first | {
         "172.30.0.2/32": (6, tunnel),
         "10.0.1.1/32": (6, tunnel),
-        "10.0.1.0/24": (2, tunnel),
         "10.0.1.9/32": (300, tunnel),
         "10.0.0.9/32": (301, ""),
     }
@@ -71,7 +70,6 @@ async def test_ipcache_follows_nodes_and_endpoints(db: Database) -> None:
     await controller.step()
     assert held(db) == first | {
         "172.30.0.7/32": (6, "172.30.0.7"),
-        "10.0.1.0/24": (2, "172.30.0.7"),
         "10.0.1.9/32": (300, "172.30.0.7"),
     }
     with db.write() as txn:

@@ -48,9 +48,21 @@ def test_another_node() -> None:
         "fd00:30::2/128": (6, "172.30.0.2", 4),
         "10.244.1.1/32": (6, "172.30.0.2", 1),
         "fd00:10:244:1::1/128": (6, "172.30.0.2", 1),
+    }
+
+
+def test_what_is_in_a_pod_cidr_besides_pods_is_the_world_behind_its_node() -> None:
+    assert rows(derive.pod_cidr_claims(N2, "n1", Families())) == {
         "10.244.1.0/24": (9, "172.30.0.2", 1),
         "fd00:10:244:1::/64": (10, "172.30.0.2", 1),
     }
+    assert rows(derive.pod_cidr_claims(N2, "n2", Families(ipv6=False))) == {
+        "10.244.1.0/24": (2, "", 0),
+        "fd00:10:244:1::/64": (2, "", 0),
+    }
+    assert rows(derive.pod_cidr_claims(Node("n3", pod_cidrs=("10.0.3.0/24",)), "n1", Families())) == {
+        "10.0.3.0/24": (9, "", 0)
+    }, "no CIDR reaches into it, though nobody knows the way"
 
 
 def test_endpoint_of_another_node_goes_by_the_tunnel() -> None:

@@ -141,6 +141,33 @@ async def test_a_deletion_that_fails_is_tried_again_unless_the_row_is_back() -> 
     assert world.kernel.held == {2: Row(2, "b")}
 
 
+async def test_who_waits_for_a_deletion_is_told_when_it_is_carried_over() -> None:
+    world = World()
+    world.put(Row(1, "a"))
+    world.drop(1)
+    world.put(Row(1, "a"), Row(2, "b"))
+    await world.reconciler.round()
+    await world.table.wait_gone(9, 0.0)
+    assert not world.table.leaving, "a row that went before the first round was never there"
+    world.kernel.refuse = {1}
+    world.drop(1)
+    await world.reconciler.round()
+    assert world.table.leaving
+    with pytest.raises(CiliumpyError, match="rows 1: not gone after 0 s"):
+        await world.table.wait_gone(1, 0.0)
+    world.kernel.refuse.clear()
+    world.clock.advance(1.0)
+    waiting = asyncio.create_task(world.table.wait_gone(1, 5.0))
+    await world.reconciler.round()
+    await waiting
+    assert not world.table.leaving
+    world.drop(2)
+    world.put(Row(2, "b"))
+    assert not world.table.leaving, "it is not to go any more"
+    with pytest.raises(CiliumpyError, match="it is there again"):
+        await world.table.wait_gone(2, 0.0)
+
+
 async def test_a_target_that_raises_fails_the_batch_and_not_the_job() -> None:
     world = World()
     world.kernel.broken = CiliumpyError("the map is gone")
