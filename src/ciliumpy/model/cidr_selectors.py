@@ -7,6 +7,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Any
 
+from ciliumpy.model import entities
 from ciliumpy.model.cidr import CIDR_GROUP, GROUP_NAME, WORLDS, key_of
 from ciliumpy.model.errors import FieldError, Path
 from ciliumpy.model.fields import as_text
@@ -48,9 +49,11 @@ def _not_an_address(text: str) -> str:
     said = f"{text[:80]!r} is not a CIDR"
     if "-" in text:
         return f"{said}: a range is written as the prefixes that it consists of"
-    if "/" in text or not re.search(r"[a-zA-Z]\.|[g-zG-Z]", text):
-        return f"{said}: write an address and a prefix length, as 10.0.0.0/8"
-    return f"{said}: DNS names stand in toFQDNs"
+    if text in entities.NAMES:
+        return f"{said}: entities stand in fromEntities or toEntities"
+    if "." in text and re.search(r"[g-zG-Z]", text):
+        return f"{said}: DNS names stand in toFQDNs"
+    return f"{said}: write an address and a prefix length, as 10.0.0.0/8"
 
 
 def check_within(hole: Network, outer: Network, path: Path) -> None:

@@ -155,6 +155,8 @@ def _authenticates(rule: Fields, scope: Scope) -> bool:
     if fields is None:
         return False
     mode = fields.text("mode") or ""
+    if not mode:
+        raise fields.missing("mode", f"is missing: use one of {', '.join(_MODES)}")
     if mode not in _MODES:
         raise FieldError(fields.at("mode"), f"must be one of {', '.join(_MODES)}{meant(mode, _MODES)}")
     fields.finish()

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     Items = list[tuple[Any, Path]]
     Peers = list[Selector | ServicePeer]
 
+_HINTS = {
+    "ipBlock": "unknown field: write cidr and except",
+    "exceptCIDRs": "unknown field, did you mean except?",
+    "cidrGroup": "unknown field, did you mean cidrGroupRef?",
+}
 _KINDS = ("cidr", "cidrGroupRef", "cidrGroupSelector")
 
 
@@ -35,15 +40,14 @@ def _entry(fields: Fields, scope: Scope) -> Selector:
     prefix, name = fields.text("cidr"), fields.text("cidrGroupRef")
     chosen = fields.get("cidrGroupSelector")
     named = [kind for kind, value in zip(_KINDS, (prefix, name, chosen), strict=True) if value not in (None, "")]
+    fields.get("except")
+    fields.finish(_HINTS)
     if not named:
         raise FieldError(fields.path, f"must have one of {', '.join(_KINDS)}")
     if len(named) > 1:
         raise FieldError(fields.at(named[1]), f"cannot stand beside {named[0]}: write two entries")
     network = parse_prefix(prefix, fields.at("cidr")) if prefix else None
     holes = _holes(fields, network)
-    fields.finish(
-        {"ipBlock": "unknown field: write cidr and except", "exceptCIDRs": "unknown field, did you mean except?"}
-    )
     if network:
         return outside(network, holes, scope.options)
     if name:

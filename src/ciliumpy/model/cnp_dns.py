@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ciliumpy.model.fields import Fields
 
 LONGEST_NAME = 255
+_HINTS = {
+    "name": "unknown field, did you mean matchName?",
+    "matchRegex": "unknown field: write matchPattern, in which * is any text",
+}
 _DNS_NAME = re.compile(r"[-a-zA-Z0-9_.]+", re.ASCII)
 _DNS_PATTERN = re.compile(r"[-a-zA-Z0-9_.*]+", re.ASCII)
 
@@ -19,6 +23,7 @@ _DNS_PATTERN = re.compile(r"[-a-zA-Z0-9_.*]+", re.ASCII)
 def decode_dns_name(fields: Fields) -> str:
     """A matcher of names, as written: exactly one of matchName and matchPattern."""
     name, pattern = fields.text("matchName"), fields.text("matchPattern")
+    fields.finish(_HINTS)
     if bool(name) == bool(pattern):
         raise FieldError(fields.path, "must have either matchName or matchPattern")
     for field, text, allowed in (("matchName", name, _DNS_NAME), ("matchPattern", pattern, _DNS_PATTERN)):
@@ -26,7 +31,6 @@ def decode_dns_name(fields: Fields) -> str:
             raise FieldError(fields.at(field), f"has {len(text)} characters, a DNS name at most {LONGEST_NAME}")
         if text and not allowed.fullmatch(text):
             raise FieldError(fields.at(field), f"{text[:80]!r} is not a DNS name{_dns_hint(text, field)}")
-    fields.finish()
     return name or pattern or ""
 
 

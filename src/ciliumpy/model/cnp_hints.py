@@ -10,28 +10,34 @@ if TYPE_CHECKING:
 
 _OF_KUBERNETES = "unknown field: Kubernetes' NetworkPolicy has it; here it is"
 SPEC = {
+    "selector": "unknown field, did you mean endpointSelector?",
+    "rules": "unknown field: write ingress, egress, ingressDeny or egressDeny",
     "podSelector": f"{_OF_KUBERNETES} endpointSelector",
     "policyTypes": f"{_OF_KUBERNETES} said by the lists: a direction with a rule is closed",
     "subject": "unknown field: ClusterNetworkPolicy has it; here it is endpointSelector",
     "tier": "unknown field: ClusterNetworkPolicy has it",
-    "priority": "unknown field: ClusterNetworkPolicy has it: here deny rules go before all others",
+    "priority": "unknown field: ClusterNetworkPolicy has it; here deny rules go before all others",
     "toPorts": "unknown field: it stands in a rule, as ingress: [{toPorts: ...}]",
     "namespaceSelector": "unknown field: a policy is about pods of its own namespace, or of all if it is clusterwide",
 }
 _PEERS = ("Endpoints", "Entities", "CIDR", "CIDRSet", "Nodes", "Groups", "Requires")
 _RULE = {
-    "from": f"{_OF_KUBERNETES} fromEndpoints, fromEntities or fromCIDRSet",
-    "to": f"{_OF_KUBERNETES} toEndpoints, toEntities or toCIDRSet",
-    "action": "unknown field: ClusterNetworkPolicy has it: here ingressDeny and egressDeny hold what is denied",
-    "port": 'unknown field: write toPorts: [{ports: [{port: "80"}]}]',
+    "from": f"{_OF_KUBERNETES} {{own}}Endpoints, {{own}}Entities or {{own}}CIDRSet",
+    "to": f"{_OF_KUBERNETES} {{own}}Endpoints, {{own}}Entities or {{own}}CIDRSet",
+    "podSelector": f"{_OF_KUBERNETES} {{own}}Endpoints",
+    "namespaceSelector": f"{_OF_KUBERNETES} {{own}}Endpoints with a label io.kubernetes.pod.namespace",
+    "ipBlock": f"{_OF_KUBERNETES} {{own}}CIDRSet",
+    "matchLabels": "unknown field: a selector stands in {own}Endpoints",
+    "fromLabels": "unknown field, did you mean {own}Endpoints?",
+    "toLabels": "unknown field, did you mean {own}Endpoints?",
+    "fromPorts": "unknown field: only the ports of who is called can be chosen, by toPorts",
+    "action": "unknown field: ClusterNetworkPolicy has it; here ingressDeny and egressDeny hold what is denied",
+    "port": "unknown field: write toPorts: [{{ports: [{{port: ...}}]}}]",
+    "ports": "unknown field: write toPorts: [{{ports: [{{port: ...}}]}}]",
+    "protocol": "unknown field: write toPorts: [{{ports: [{{port: ..., protocol: ...}}]}}]",
     "rules": "unknown field: it stands in an entry of toPorts",
-    "http": "unknown field: write toPorts: [{ports: ..., rules: {http: ...}}]",
+    "http": "unknown field: write toPorts: [{{ports: ..., rules: {{http: ...}}}}]",
     "icmp": "unknown field, did you mean icmps?",
-    "podSelector": f"{_OF_KUBERNETES} fromEndpoints or toEndpoints",
-    "namespaceSelector": f"{_OF_KUBERNETES} a label of a peer: io.kubernetes.pod.namespace",
-    "ipBlock": f"{_OF_KUBERNETES} fromCIDRSet or toCIDRSet",
-    "matchLabels": "unknown field: a selector stands in fromEndpoints or toEndpoints",
-    "fromPorts": "unknown field: rules are for the ports of who is called, toPorts; sources' ports cannot be chosen",
 }
 
 
@@ -39,10 +45,7 @@ def rule(scope: Scope) -> dict[str, str]:
     """For an entry of the list that is being decoded."""
     own, other = ("from", "to") if scope.prefix == "from" else ("to", "from")
     side = "egress" if own == "from" else "ingress"
-    hints = _RULE | {
-        "ports": 'unknown field: write toPorts: [{ports: [{port: "80"}]}]',
-        "protocol": 'unknown field: write toPorts: [{ports: [{port: "0", protocol: ...}]}]',
-    }
+    hints = {name: text.format(own=own) for name, text in _RULE.items()}
     hints |= {other + kind: f"unknown field: it is for {side}; here it is {own}{kind}" for kind in _PEERS}
     if scope.deny:
         hints["toFQDNs"] = (

@@ -36,6 +36,8 @@ def _message(fields: Fields) -> PortRange:
             fields.at("family"), f"must be IPv4 or IPv6, not {family[:80]!r}{meant(family, ('IPv4', 'IPv6'))}"
         )
     protocol, names = (Protocol.ICMP, icmp.IPV4) if family == "IPv4" else (Protocol.ICMPV6, icmp.IPV6)
+    if not fields.has("type"):
+        raise fields.missing("type")
     number = _number(fields.get("type"), names, family, fields.at("type"))
     fields.finish({"code": "unknown field: rules are for types, all their codes"})
     # Type 0 is the "every port" of ports: it meets every message of the family.
@@ -43,8 +45,6 @@ def _message(fields: Fields) -> PortRange:
 
 
 def _number(value: Any, names: dict[str, int], family: str, path: Path) -> int:
-    if value is None:
-        raise FieldError(path, "is missing")
     if isinstance(value, str) and not (value.isascii() and value.isdecimal()):
         if value not in names:
             raise FieldError(path, _not_a_name(value, names, family))
@@ -53,7 +53,8 @@ def _number(value: Any, names: dict[str, int], family: str, path: Path) -> int:
         raise FieldError(path, f"must be a message type, not {type_name(value)}")
     number = int(value[:4]) if isinstance(value, str) else value
     if not 0 <= number <= 255:
-        raise FieldError(path, f"{str(value)[:80]} is not a message type: the highest is 255")
+        border = "lowest is 0" if number < 0 else "highest is 255"
+        raise FieldError(path, f"{str(value)[:80]} is not a message type: the {border}")
     return number
 
 

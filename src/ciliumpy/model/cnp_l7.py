@@ -100,7 +100,10 @@ def _check(rules: Fields, scope: Scope, ports: Sequence[Port], kinds: list[str],
     if dns and (found := next((port for port in ports if port.is_range), None)):
         raise FieldError((*found.path, "endPort"), "cannot be used with dns rules")
     if not dns and (found := next((port for port in ports if not port.only_tcp), None)):
-        raise FieldError(rules.at(kinds[0]), f"needs protocol: TCP, spelled out: {_entry(found)} is for others too")
+        raise FieldError(
+            rules.at({"l7": "l7proto"}.get(kinds[0], kinds[0])),
+            f"needs protocol: TCP, spelled out: {_entry(found)} is for others too",
+        )
     if found := next((port for port in ports if port.every), None):
         raise FieldError(rules.path, f"needs a port other than 0: {_entry(found)} is for all")
 
@@ -119,7 +122,7 @@ def _server_name(value: Any, path: Path) -> str:
 def _tls(fields: Fields) -> str:
     secret = fields.fields("secret")
     if secret is None:
-        raise FieldError(fields.at("secret"), "is missing")
+        raise fields.missing("secret")
     name = decode_secret(secret)
     for key in ("trustedCA", "certificate", "privateKey"):
         fields.text(key)
@@ -130,7 +133,7 @@ def _tls(fields: Fields) -> str:
 def decode_secret(fields: Fields) -> str:
     namespace, name = fields.text("namespace") or "", fields.text("name") or ""
     if not name:
-        raise FieldError(fields.at("name"), "is missing")
+        raise fields.missing("name")
     fields.finish()
     return f"{namespace}/{name}" if namespace else name
 
@@ -140,17 +143,17 @@ def _listener(fields: Fields, scope: Scope) -> Proxy:
         raise FieldError(fields.path, "is for egress only")
     config = fields.fields("envoyConfig")
     if config is None:
-        raise FieldError(fields.at("envoyConfig"), "is missing")
+        raise fields.missing("envoyConfig")
     kind = config.text("kind") or _KINDS[scope.namespace is None]
     if kind not in _KINDS:
         raise FieldError(config.at("kind"), f"must be {' or '.join(_KINDS)}{meant(kind, _KINDS)}")
     if scope.namespace is None and kind == _KINDS[0]:
         raise FieldError(config.at("kind"), f"a policy without a namespace needs a {_KINDS[1]}")
     where, name = config.text("name"), fields.text("name")
-    for text, at in ((where, config.at("name")), (name, fields.at("name"))):
+    config.finish({"namespace": "unknown field: the policy's own namespace is meant"})
+    for text, at in ((where, config), (name, fields)):
         if not text:
-            raise FieldError(at, "is missing")
-    config.finish()
+            raise at.missing("name")
     priority = _priority(fields)
     fields.finish()
     return Proxy(priority, "listener", summary("listener", [f"{where}/{name}"]))

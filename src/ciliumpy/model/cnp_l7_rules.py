@@ -44,14 +44,14 @@ def _expression(fields: Fields, name: str) -> str:
 
 def _header(fields: Fields) -> None:
     if not fields.text("name"):
-        raise FieldError(fields.at("name"), "is missing")
+        raise fields.missing("name")
     mismatch = fields.text("mismatch")
     if mismatch and mismatch not in _MISMATCHES:
         said = f"must be one of {', '.join(_MISMATCHES)}, not {mismatch[:80]!r}{meant(mismatch, _MISMATCHES)}"
         raise FieldError(fields.at("mismatch"), said)
     if (secret := fields.fields("secret")) is not None:
         if not secret.text("name"):
-            raise FieldError(secret.at("name"), "is missing")
+            raise secret.missing("name")
         secret.text("namespace")
         secret.finish()
     fields.text("value")

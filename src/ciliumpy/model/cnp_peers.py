@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Items = list[tuple[Any, Path]]
 Peers = list[Selector | ServicePeer]
 FQDN = "fqdn"  # the source of labels of addresses that are answers for a DNS name
+_SERVICE_HINTS = dict.fromkeys(
+    ("name", "serviceName", "namespace"), "unknown field: write k8sService: {serviceName: ..., namespace: ...}"
+)
 _MEANT = {
     "apiserver": "kube-apiserver",
     "external": "world",
@@ -73,11 +76,16 @@ def _entities(items: Items, _: Path, scope: Scope) -> Peers:
     for value, path in items:
         name = as_text(value, path)
         if name not in entities.NAMES:
-            said = f", did you mean {_MEANT[name.lower()]}?" if name.lower() in _MEANT else meant(name, entities.NAMES)
-            known = "" if said else f": use one of {', '.join(sorted(entities.NAMES))}"
-            raise FieldError(path, f"unknown entity {name[:80]!r}{said}{known}")
+            raise FieldError(path, f"unknown entity {name[:80]!r}{_which(name)}")
         found.append(entities.entity(name, scope.options.cluster))
     return found
+
+
+def _which(name: str) -> str:
+    plain = name.removeprefix("reserved:").lower()
+    known = _MEANT.get(plain) or (plain if plain in entities.NAMES else "")
+    close = f", did you mean {known}?" if known else meant(plain, entities.NAMES)
+    return close or f": use one of {', '.join(sorted(entities.NAMES))}"
 
 
 def _nodes(items: Items, path: Path, scope: Scope) -> Peers:
@@ -123,7 +131,7 @@ def _services(items: Items, _: Path, scope: Scope) -> Peers:
             found += _chosen(chosen, scope, counts=named is None)
         if named is not None:
             found += _named(named, scope)
-        fields.finish()
+        fields.finish(_SERVICE_HINTS)
         if named is None and chosen is None:
             scope.notice(at, "names no service: it needs k8sService or k8sServiceSelector")
         elif named is not None and chosen is not None:
@@ -142,10 +150,11 @@ def _named(fields: Fields, scope: Scope) -> Peers:
 
 def _chosen(fields: Fields, scope: Scope, *, counts: bool) -> Peers:
     namespace = fields.text("namespace") or ""
-    if not fields.has("selector"):
+    selector = fields.get("selector")
+    fields.finish({"matchLabels": "unknown field: write selector: {matchLabels: ...}"})
+    if selector is None:
         raise FieldError(fields.at("selector"), "is missing: write {} to select every service")
-    labels = all_of(*scope.selector(fields.get("selector"), fields.at("selector")))
-    fields.finish()
+    labels = all_of(*scope.selector(selector, fields.at("selector")))
     return [ServicePeer(namespace, labels=labels)] if counts else []
 
 

@@ -10,7 +10,16 @@ from ciliumpy.model.cnp_icmp import decode_messages
 from ciliumpy.model.cnp_l7 import decode_proxy
 from ciliumpy.model.errors import FieldError, Path
 from ciliumpy.model.fields import Fields, type_name
-from ciliumpy.model.ports import MAX_PORT, PortRange, Protocol, is_port_name, parse_port, parse_protocol, whole
+from ciliumpy.model.ports import (
+    MAX_PORT,
+    PortRange,
+    Protocol,
+    is_port_name,
+    not_a_port,
+    parse_port,
+    parse_protocol,
+    whole,
+)
 from ciliumpy.model.rule import NamedPort, Proxy
 
 if TYPE_CHECKING:
@@ -24,6 +33,7 @@ _ENTRY_HINTS = {
     "port": "unknown field, did you mean ports? Write ports: [{port: ...}]",
     "protocol": "unknown field: it stands in an entry of ports",
     "endPort": "unknown field: it stands in an entry of ports",
+    "sni": "unknown field, did you mean serverNames?",
     "http": "unknown field: write rules: {http: ...}",
     "dns": "unknown field: write rules: {dns: ...}",
 }
@@ -123,10 +133,10 @@ def _port_text(fields: Fields) -> str:
     value: Any = fields.get("port")
     if value is None or value == "":
         hint = ': "0" means all ports' if fields.has("protocol") or fields.has("endPort") else ""
-        raise FieldError(fields.at("port"), f"is missing{hint}")
+        raise fields.missing("port", f"is missing{hint}")
     if isinstance(value, int) and not isinstance(value, bool):  # as YAML reads an unquoted number
         if not 0 <= value <= MAX_PORT:
-            raise FieldError(fields.at("port"), f"{value} is not a port: the highest is {MAX_PORT}")
+            raise FieldError(fields.at("port"), not_a_port(value))
         return str(value)
     if not isinstance(value, str):
         raise FieldError(fields.at("port"), f"must be a port number or name, not {type_name(value)}")
@@ -139,7 +149,7 @@ def _end_port(fields: Fields) -> int:
         return 0
     if not isinstance(value, int) or isinstance(value, bool):
         hint = ": write it without quotes" if isinstance(value, str) and value.isdecimal() else ""
-        raise FieldError(fields.at("endPort"), f"must be a number, not {type_name(value)}{hint}")
+        raise FieldError(fields.at("endPort"), f"must be a whole number, not {type_name(value)}{hint}")
     if not 0 <= value <= MAX_PORT:
-        raise FieldError(fields.at("endPort"), f"{value} is not a port: the highest is {MAX_PORT}")
+        raise FieldError(fields.at("endPort"), not_a_port(value))
     return value

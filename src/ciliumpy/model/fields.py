@@ -48,7 +48,7 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, list):
-            hint = ": write - before what is its first entry" if isinstance(value, dict) else ""
+            hint = ": put a dash before its first entry" if isinstance(value, dict) else ""
             raise FieldError(self.at(name), f"must be a list, not {type_name(value)}{hint}")
         return [(entry, (*self.path, name, index)) for index, entry in enumerate(value)]
 
@@ -65,6 +65,13 @@ class Fields:
         if value is not None and not isinstance(value, bool):
             raise FieldError(self.at(name), f"must be true or false, not {type_name(value)}")
         return value
+
+    def missing(self, name: str, message: str = "is missing") -> FieldError:
+        """The error for a field that must be there; it is about another one where that is the same misspelt."""
+        for other in self._value:
+            if other not in self._known and (meant(other, (name,)) or (len(other) > 1 and name.startswith(other))):
+                return FieldError(self.at(other), f"unknown field, did you mean {name}?")
+        return FieldError(self.at(name), message)
 
     def ignore(self, *names: str) -> None:
         """These are known and have no effect here."""
@@ -86,7 +93,8 @@ def meant(name: str, known: Iterable[str], write: str = "{}") -> str:
 
 def as_text(value: Any, path: Path) -> str:
     if not isinstance(value, str):
-        raise FieldError(path, f"must be text, not {type_name(value)}; put it in quotes")
+        hint = "; put it in quotes" if isinstance(value, bool | int | float) else ""
+        raise FieldError(path, f"must be text, not {type_name(value)}{hint}")
     return value
 
 

@@ -7,13 +7,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.model.errors import FieldError, Path
-from ciliumpy.model.fields import Fields, as_text, meant, type_name
+from ciliumpy.model.fields import Fields, as_text, meant
 from ciliumpy.model.labels import CLUSTER, NAMESPACE, NAMESPACE_LABELS
 from ciliumpy.model.selectors import CIDR, Operator, Requirement, Selector, all_of, equals, exists, network, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_ONLY_THERE = "to ask only whether the label is there use matchExpressions with operator: Exists"
 _FIELDS = ("matchLabels", "matchExpressions")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _PREFIX = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
@@ -44,24 +45,24 @@ def decode_selector(value: Any, path: Path) -> tuple[Requirement, ...]:
 def _expression(fields: Fields) -> Requirement:
     key = fields.text("key")
     if key is None:
-        raise FieldError(fields.at("key"), "is missing")
+        raise fields.missing("key")
     source, name = _key(key, fields.at("key"))
     operator = fields.text("operator")
     if operator not in set(Operator):
+        if not operator:
+            raise fields.missing("operator", f"is missing: use one of {', '.join(Operator)}")
         raise FieldError(fields.at("operator"), _not_an_operator(operator))
     values = tuple(sorted({_value(value, where) for value, where in fields.items("values") or ()}))
     wants = operator in (Operator.IN, Operator.NOT_IN)
     if wants and not values:
-        raise FieldError(fields.at("values"), f"must name at least one value, because the operator is {operator}")
+        raise fields.missing("values", f"must name at least one value, because the operator is {operator}")
     if not wants and values:
         raise FieldError(fields.at("values"), f"must be empty, because the operator is {operator}")
     fields.finish()
     return Requirement(source, name, Operator(operator), values)
 
 
-def _not_an_operator(text: str | None) -> str:
-    if not text:
-        return f"is missing: use one of {', '.join(Operator)}"
+def _not_an_operator(text: str) -> str:
     signs = {"=": "In", "==": "In", "!=": "NotIn", "Equals": "In", "NotEquals": "NotIn", "NotExists": "DoesNotExist"}
     hint = f", did you mean {signs[text]}?" if text in signs else meant(text, Operator)
     return f"must be one of {', '.join(Operator)}, not {text[:80]!r}{hint}"
@@ -99,15 +100,14 @@ def _check_prefix(name: str, path: Path) -> None:
 
 
 def _value(value: Any, path: Path) -> str:
-    if value is None or isinstance(value, dict | list):
-        hint = " as its value; to ask only whether it is there use matchExpressions" if value is None else ""
-        raise FieldError(path, f"must be text, not {type_name(value)}: write text{hint}")
+    if value is None:
+        raise FieldError(path, f"must be text, not empty; {_ONLY_THERE}")
     text = as_text(value, path)
     if len(text) > 63:
         raise FieldError(path, f"{text[:80]!r} is not a label value: it has more than 63 characters")
     if not _VALUE.fullmatch(text):
-        hint = "; to ask only whether the label is there use matchExpressions" if text == "*" else ""
-        raise FieldError(path, f"{text!r} is not a label value: letters, digits, '-', '_', '.'{hint}")
+        hint = _ONLY_THERE if text == "*" else "letters, digits, '-', '_', '.', beginning and ending with no sign"
+        raise FieldError(path, f"{text!r} is not a label value: {hint}")
     return text
 
 

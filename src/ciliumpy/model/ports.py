@@ -76,6 +76,11 @@ def is_port_name(text: str) -> bool:
     return len(text) <= _LONGEST_NAME and _PORT_NAME.fullmatch(text) is not None
 
 
+def not_a_port(number: int) -> str:
+    border = "lowest is 0" if number < 0 else f"highest is {MAX_PORT}"
+    return f"{number} is not a port: the {border}"
+
+
 def _not_a_name(text: str) -> str:
     if re.fullmatch(r"-[0-9]+", text):
         return ": the lowest is 0"
