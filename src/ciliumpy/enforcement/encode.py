@@ -93,7 +93,9 @@ def encode_levels(levels: CompiledClass, bits: Mapping[Selector, int], size: int
             if bound is not None
         )
         mask = b"" if level.everybody else words((bits[selector] for selector in level.selectors), size)
-        encoded.append(Level(level.verdict, level.everybody, target, mask, named))
+        bounds = sorted({bound for _, bound in level.origins if bound is not None and (bound.log or bound.proxy)})
+        remarks = tuple((str(bound), bound.log, bound.proxy) for bound in bounds)
+        encoded.append(Level(level.verdict, level.everybody, target, mask, named, remarks=remarks))
     return tuple(encoded)
 
 

@@ -10,6 +10,7 @@ from ciliumpy.flows import columns
 from ciliumpy.flows.columns import ip_text
 from ciliumpy.flows.l4 import l4_words
 from ciliumpy.flows.monitor_text import TYPES
+from ciliumpy.flows.names import wanted
 from ciliumpy.flows.source_files import source_file
 from ciliumpy.model.drop_reasons import drop_text
 from ciliumpy.model.trace_points import TRACE_POINTS
@@ -86,7 +87,12 @@ def records(rows: Rows, names: Names, types: Collection[str] = ()) -> Iterator[R
             }
         if kind != "trace":
             numbers = value["egress_rules"], value["ingress_rules"]
-            record["policies"] = ["/".join(filter(None, p[:3])) for number in numbers for p in names.rules[number]]
+            deciding = [policy for number in numbers for policy in names.rules[number]]
+            record["policies"] = ["/".join(filter(None, policy[:3])) for policy in deciding]
+            if texts := wanted(deciding):
+                record["wanted"] = texts
+            if logs := list(dict.fromkeys(log for policy in deciding for log in policy.logs)):
+                record["policyLog"] = logs
         yield record
 
 

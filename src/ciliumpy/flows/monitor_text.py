@@ -38,7 +38,7 @@ def line(record: Mapping[str, Any], *, numeric: bool = False) -> str:
         return str(number) if numeric else RESERVED.get(number, str(number))
 
     identities = f"identity {identity('srcLabel')}->{identity('dstLabel')}"
-    packet = packet_text(record["summary"])
+    packet = "; ".join((packet_text(record["summary"]), *record.get("wanted", ())))
     mark = record["mark"]
     if record["type"] == "drop":
         return (
@@ -87,6 +87,10 @@ def lines(record: Mapping[str, Any], *, numeric: bool = False, verbose: int = 0)
         text.append(f"Names {{{' -> '.join(names)}}}")
         if record.get("policies"):
             text.append(f"Policies {{{', '.join(record['policies'])}}}")
+        if record.get("wanted"):
+            text.append(f"Wanted {{{', '.join(record['wanted'])}}}")
+        if record.get("policyLog"):
+            text.append(f"Log {{{', '.join(record['policyLog'])}}}")
     return "\n".join(text)
 
 

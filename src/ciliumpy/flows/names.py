@@ -30,6 +30,17 @@ class PolicyName(NamedTuple):
     namespace: str
     name: str
     revision: int = 0
+    logs: tuple[str, ...] = ()  # log values of the rules that decided
+    asks: tuple[str, ...] = ()  # what they want a proxy to look at, with the rule's path
+
+
+def wanted(policies: Iterable[PolicyName]) -> list[str]:
+    """Return what rules that redirect want a proxy to look at: `shop/api wants http GET /public (spec.ingress[0])`."""
+    return [
+        f"{'/'.join(filter(None, (policy.namespace, policy.name)))} wants {text}"
+        for policy in policies
+        for text in policy.asks
+    ]
 
 
 class Intern(Generic[V]):

@@ -12,7 +12,7 @@ import numpy as np
 from ciliumpy.flows.columns import ALL, L3_L4, L3_ONLY, L3_PROTO, L4_ONLY, NONE, PROTO_ONLY
 from ciliumpy.flows.memo import Memo, Words
 from ciliumpy.flows.names import Names, PolicyName
-from ciliumpy.tables.enforcement import POLICY_SETS, PolicySet, PortClass
+from ciliumpy.tables.enforcement import POLICY_SETS, Level, PolicySet, PortClass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,15 +81,21 @@ class Rules:
             return Meaning(0, NONE)
         policy_set, port_class = found
         chosen = port_class.levels[level]
-        texts = sorted({text.partition("#")[0] for at, text in chosen.rules if at == bit})
-        policies = tuple(_policy(text, policy_set.revision) for text in texts)
+        policies = _policies({text for at, text in chosen.rules if at == bit}, chosen, policy_set.revision)
         return Meaning(self._names.rules.id(policies), _match(policy_set, class_id, direction, chosen.everybody))
 
 
-def _policy(text: str, revision: int) -> PolicyName:
-    kind, _, rest = text.partition("/")
-    namespace, slash, name = rest.partition("/")
-    return PolicyName(kind, namespace, name, revision) if slash else PolicyName(kind, "", namespace, revision)
+def _policies(rules: set[str], level: Level, revision: int) -> tuple[PolicyName, ...]:
+    """Return the policies of these rules, "Kind/namespace/name#path" each, with what the rules have to say."""
+    said = [remark for remark in level.remarks if remark[0] in rules]
+    found = []
+    for text in sorted({rule.partition("#")[0] for rule in rules}):
+        own = [(rule.partition("#")[2], log, asks) for rule, log, asks in said if rule.partition("#")[0] == text]
+        logs = tuple(dict.fromkeys(log for _, log, _ in own if log))
+        asks = tuple(f"{asks} ({path})" for path, _, asks in own if asks)
+        kind, *namespace, name = text.split("/")
+        found.append(PolicyName(kind, "".join(namespace), name, revision, logs, asks))
+    return tuple(found)
 
 
 def _match(policy_set: PolicySet, class_id: int, direction: int, everybody: bool) -> int:

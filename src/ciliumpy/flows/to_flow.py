@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ciliumpy.flows import columns
 from ciliumpy.flows.columns import ip_text
 from ciliumpy.flows.l4 import fill_l4
+from ciliumpy.flows.names import wanted
 from ciliumpy.flows.source_files import source_file
 from ciliumpy.proto import event_pb2, flow_pb2, observer_pb2
 
@@ -101,7 +102,10 @@ class FlowMaker:
         verb = "denied" if value["verdict"] in (columns.DROPPED, columns.AUDIT) else "allowed"
         for leg in ("egress", "ingress"):
             if number := value[f"{leg}_rules"]:
-                getattr(flow, f"{leg}_{verb}_by").extend(policy_message(name) for name in self.names.rules[number])
+                deciding = self.names.rules[number]
+                getattr(flow, f"{leg}_{verb}_by").extend(policy_message(name) for name in deciding)
+                flow.Summary += "".join(f"; {text}" for text in wanted(deciding))
+                flow.policy_log.extend(log for name in deciding for log in name.logs if log not in flow.policy_log)
 
     def _end(self, party_id: int, identity: int, endpoint: int) -> flow_pb2.Endpoint:
         key = (party_id, identity, endpoint)

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 
 class Bound(msgspec.Struct, frozen=True, order=True, cache_hash=True):
-    """Names a rule: the policy's kind, namespace (may be empty) and name, and the rule's path in it."""
+    """Names a rule: the policy's kind, namespace (may be empty) and name, and the rule's path in it.
+
+    Also what flows say that it decides: its log value, and what it wants a proxy to look at.
+    """
 
     kind: str
     namespace: str
     name: str
     path: str
+    log: str = ""
+    proxy: str = ""
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.kind, self.namespace, self.name) if part) + f"#{self.path}"

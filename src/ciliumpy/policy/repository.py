@@ -184,7 +184,7 @@ class Repository:
     def rules_of(self, identity: int) -> list[Named]:
         """The rules that select a subject, as they were written, each with its name, sorted by it."""
         found = [
-            Named(policy.rules[place], Bound(*policy.key, policy.rules[place].path))
+            Named(policy.rules[place], _bound(policy.key, policy.rules[place]))
             for policy, places in self._selecting(identity)
             for place in places
         ]
@@ -211,7 +211,7 @@ class Repository:
             found = policy.prepared[own] = []
             place = 0
             for rule in policy.rules:
-                bound = Bound(*policy.key, rule.path)
+                bound = _bound(policy.key, rule)
                 resolved = resolve(rule, services, own, numbers)
                 found.append(tuple(Prepared(one, bound, place + at) for at, one in enumerate(resolved)))
                 place += len(resolved)
@@ -265,3 +265,7 @@ class Repository:
 
 def _asks_ports(rule: Rule) -> bool:
     return rule.direction is Direction.INGRESS and next(names(rule), None) is not None
+
+
+def _bound(key: PolicyKey, rule: Rule) -> Bound:
+    return Bound(*key, rule.path, rule.log, rule.proxy.summary if rule.proxy else "")

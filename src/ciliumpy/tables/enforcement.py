@@ -39,6 +39,7 @@ class Level(msgspec.Struct, frozen=True):
     mask: bytes = b""
     rules: tuple[tuple[int, str], ...] = ()  # (bit or 0xffff, "Kind/namespace/name#spec.ingress[0]"): who to name
     stat: int = 0  # where the kernel counts what it decides; 0: nowhere
+    remarks: tuple[tuple[str, str, str], ...] = ()  # (rule, log value, what it asks of a proxy), of those that have one
 
 
 class PortClass(msgspec.Struct, frozen=True):

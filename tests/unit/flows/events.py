@@ -124,6 +124,9 @@ def cluster() -> Database:
     db = Database(ALL_TABLES)
     policy = "CiliumNetworkPolicy/shop/api-from-frontend#spec.ingress[0]"
     port_class = PortClass(7, (Level(2, mask=b"\1" + bytes(127), rules=((0, policy),)),))
+    asks = "CiliumNetworkPolicy/shop/api-rules#spec.ingress[1].toPorts[0]"
+    remarks = ((asks, "a log value", "http GET /public"),)
+    looked_at = PortClass(8, (Level(3, everybody=True, rules=((0xFFFF, asks), (0xFFFF, policy)), remarks=remarks),))
     with db.write() as txn:
         txn.upsert(ENDPOINTS, endpoint(5, "shop", "frontend-1", FRONTEND_IP, FRONTEND_LABELS, FRONTEND))
         txn.upsert(ENDPOINTS, endpoint(6, "shop", "api-1", API_IP, API_LABELS, API))
@@ -135,6 +138,15 @@ def cluster() -> Database:
         txn.upsert(PODS, Pod("shop", "frontend-1", workload_kind="Deployment", workload_name="frontend"))
         txn.upsert(
             POLICY_SETS,
-            PolicySet(3, API, True, False, (0, 0), (PortRow(0, 6, 8080, 8080, 7),), (port_class,), revision=4),
+            PolicySet(
+                3,
+                API,
+                True,
+                False,
+                (0, 0),
+                (PortRow(0, 6, 8080, 8080, 7), PortRow(0, 6, 9090, 9090, 8)),
+                (port_class, looked_at),
+                revision=4,
+            ),
         )
     return db

@@ -8,6 +8,8 @@ import pytest
 
 from ciliumpy.flows import columns
 from ciliumpy.flows.enrich import Enricher
+from ciliumpy.flows.monitor import records
+from ciliumpy.flows.monitor_text import lines
 from ciliumpy.flows.names import Names, PolicyName
 from ciliumpy.flows.to_flow import FlowMaker, parse_uuid
 from ciliumpy.proto import flow_pb2
@@ -329,3 +331,29 @@ def test_what_audit_mode_lets_through_is_told_as_audited_and_by_whom(flows, said
     assert named == ([] if said == DEFAULT_DENIED else ["api-from-frontend"])
     assert not verdict.ingress_allowed_by
     assert (trace.event_type.type, trace.verdict) == (4, flow_pb2.FORWARDED)
+
+
+@pytest.mark.parametrize(("kind", "reason", "flag"), [(DROP, 180, 0), (events.FLOW, 0, events.AUDITED)])
+def test_the_summary_says_what_the_rule_wants_a_proxy_to_look_at_and_the_log_its_value(flows, kind, reason, flag):
+    verdict, last = flows(event(kind, dport=9090, reason=reason, ingress=(8, 0xFFFF, 0, REDIRECTED | flag)))
+    text = "TCP Flags: SYN; shop/api-rules wants http GET /public (spec.ingress[1].toPorts[0])"
+    told = [verdict, last] if reason else [verdict]
+    for flow in told:
+        assert flow.Summary == text
+        assert list(flow.policy_log) == ["a log value"]
+        assert [policy.name for policy in flow.ingress_denied_by] == ["api-from-frontend", "api-rules"]
+    if not reason:
+        assert (last.Summary, list(last.policy_log)) == ("TCP Flags: SYN", [])
+
+
+def test_the_monitor_says_it_too():
+    db = events.cluster()
+    names = Names()
+    rows = Enricher(db, names).rows(events.block(event(DROP, reason=180, ingress=(8, 0xFFFF, 0, REDIRECTED))), WALL)
+    verdict, drop = records(rows, names)
+    wants = "shop/api-rules wants http GET /public (spec.ingress[1].toPorts[0])"
+    assert drop["reason"] == "Proxy redirection not supported for protocol"
+    for record in (verdict, drop):
+        assert (record["wanted"], record["policyLog"]) == ([wants], ["a log value"])
+        assert lines(record).endswith(f"tcp SYN; {wants}")
+        assert "Log {a log value}\n" in lines(record, verbose=2) + "\n"
