@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from ciliumpy.enforcement.bits import FORMER, Bits
-from ciliumpy.enforcement.encode import DoesNotFitError, Numbers, TooNarrowError, encode
+from ciliumpy.enforcement.encode import Classes, DoesNotFitError, Numbers, TooNarrowError, encode
+from ciliumpy.enforcement.feeds import Feeds
 from ciliumpy.enforcement.local import Local, Variant
 from ciliumpy.enforcement.memory import Memory, NoMemory
-from ciliumpy.enforcement.pod_ports import PodPorts, numbers_of
+from ciliumpy.enforcement.pod_ports import numbers_of
+from ciliumpy.enforcement.prefixes import Prefixes
 from ciliumpy.enforcement.room import WAITS, Room
 from ciliumpy.enforcement.vectors import Vectors
 from ciliumpy.policy.compile import DEFAULTS
 from ciliumpy.policy.repository import PolicyKey, Repository
-from ciliumpy.policy.resolve import NO_PORTS, port_label
+from ciliumpy.policy.resolve import NO_PORTS
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import INSTALLED_SETS, InstalledSet
-from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, SelectorBit
-from ciliumpy.tables.identities import IDENTITIES
-from ciliumpy.tables.source import ENDPOINT_OBJECTS, PODS, POLICIES
+from ciliumpy.tables.source import POLICIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,17 +104,15 @@ class Controller:
         self._vectors = Vectors(size, remembered)
         self._numbers = Numbers(last_set, last_class)
         self._repository = Repository(options)
-        self._policies = db.table(POLICIES).observe("enforcement")
-        self._identities = db.table(IDENTITIES).observe("enforcement")
-        self._endpoints = db.table(ENDPOINTS).observe("enforcement")
-        self._installed = db.table(INSTALLED_SETS).observe("enforcement")
-        self._pods = db.table(PODS).observe("enforcement")
-        self._remote = db.table(ENDPOINT_OBJECTS).observe("enforcement")
         self._local = Local()
-        self._pod_ports = PodPorts()
+        self._prefixes = Prefixes()
+        self._prefixes.need_bits(remembered)
+        self._feeds = Feeds(db, self._repository, self._vectors, self._local, self._prefixes, self._breathe)
+        self._installed = db.table(INSTALLED_SETS).observe("enforcement")
         self._dirty: set[int] = set()
         self._sets: dict[int, list[Variant]] = {}  # identity -> the sets it shall have
         self._compiled: dict[Variant, CompiledPolicy] = {}  # what its current set was encoded from
+        self._classes: dict[Variant, Classes] = {}  # of its current set
         self._refused: dict[Variant, str] = {}  # why its policy is not in force; WAITS: it may soon be
         self._pending: dict[Variant, int] = {}  # set that is not yet in force
         self._leaving: set[int] = set()  # identities with a set in force that no endpoint shall have any more
@@ -123,8 +121,8 @@ class Controller:
         self._retired: set[int] = {FORMER} if remembered else set()  # deleted rows that the kernel may still have
         self._clearing: dict[int, None] = {}  # vectors whose write frees bits
         self._cleared: list[Selector] = []
-        self._feeds = (self._policies, self._identities, self._endpoints, self._pods, self._remote, self._room.feed)
         self._slice_began_ns = 0
+        self._begun = False
         self._compiling = False  # what was taken from the tables is not all in `_pending` yet
 
     async def run(self, job: Job) -> None:
@@ -137,7 +135,9 @@ class Controller:
             else:
                 job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._bits.size} selector bits")
             waiting = bool(self._retired or self._cleared or self._unreported or self._dirty)
-            await wait_any(*self._feeds, self._installed, timeout_s=SWEEP_S if waiting else None)
+            await wait_any(
+                *self._feeds.observers, self._room.feed, self._installed, timeout_s=SWEEP_S if waiting else None
+            )
 
     def begin(self) -> None:
         """Show the bits that are remembered; where nobody knows what former sets' mean, they must not meet ours."""
@@ -153,10 +153,14 @@ class Controller:
         self._slice_began_ns = self._db.clock.monotonic_ns()
         self._compiling = True
         self._follow_width()
-        named = self._follow_pods()
-        await self._follow_identities(named)
-        await self._follow_policies()
-        await self._compile()
+        changed = await self._feeds.follow()
+        self._dirty |= changed.subjects
+        self._unreported = (self._unreported | changed.policies) & self._feeds.known
+        await self._write_vectors(changed.vectors)
+        # After a start the former agent's sets hold what waits for its prefixes: ours would open it.
+        self._begun = self._begun or not self._feeds.held
+        if self._begun:
+            await self._compile()
         self._compiling = False
         self._settle()
         self._retire()
@@ -176,69 +180,16 @@ class Controller:
             + len(self._dirty)
             + list(self._refused.values()).count(WAITS)
             + self._compiling
-            + sum(feed.pending for feed in self._feeds),
+            + self._feeds.held
+            + sum(feed.pending for feed in (*self._feeds.observers, self._room.feed)),
         )
-
-    # What came in.
 
     def _follow_width(self) -> None:
         if self._room.changed():
             self._bits.grow(self._room.bits)
             self._vectors.grow(self._room.bits)
+            self._classes.clear()  # their masks are narrower
             self._dirty.update(variant.identity for variant in self._refused)
-
-    def _follow_pods(self) -> set[int]:
-        """See which endpoints are here, and which named ports each identity has; the identities of other ports."""
-        named: set[int] = set()
-        for pod in self._pods.take():
-            named |= self._pod_ports.set_pod((pod.row.namespace, pod.row.name), () if pod.deleted else pod.row.ports)
-        for remote in self._remote.take():
-            identity = 0 if remote.deleted else remote.row.identity
-            named |= self._pod_ports.set_identity((remote.row.namespace, remote.row.name), identity)
-        for change in self._endpoints.take():
-            endpoint = change.row
-            if change.deleted:
-                self._dirty |= self._local.remove_endpoint(endpoint.id)
-                continue
-            self._dirty |= self._local.set_endpoint(endpoint)
-            if endpoint.identity:
-                named |= self._pod_ports.set_identity((endpoint.namespace, endpoint.pod), endpoint.identity)
-                row = self._db.table(IDENTITIES).get(endpoint.identity)
-                if row is not None:
-                    self._dirty |= self._repository.set_subject(row.id, row.labels)
-        for identity in named:
-            self._dirty |= self._repository.set_ports(identity, self._pod_ports.of(identity))
-        return named
-
-    async def _follow_identities(self, named: set[int]) -> None:
-        changed: set[int] = set()
-        for change in self._identities.take():
-            identity = change.row.id
-            changed.add(identity)
-            if change.deleted:
-                self._vectors.remove_identity(identity)
-            elif identity in self._local:
-                self._dirty |= self._repository.set_subject(identity, change.row.labels)
-        for identity in changed | named:
-            row = self._db.table(IDENTITIES).get(identity)
-            if row is not None:
-                ports = (port_label(*port) for port in self._pod_ports.of(identity))
-                self._vectors.set_identity(identity, (*row.labels, *ports))
-                changed.add(identity)
-            await self._breathe()
-        await self._write_vectors(changed)
-
-    async def _follow_policies(self) -> None:
-        for change in self._policies.take():
-            row = change.row
-            key = PolicyKey(row.kind, row.namespace, row.name)
-            if change.deleted:
-                self._dirty |= self._repository.remove_policy(key)
-                self._unreported.discard(key)
-            else:
-                self._dirty |= self._repository.set_policy(key, row.rules)
-                self._unreported.add(key)
-            await self._breathe()
 
     # What goes out.
 
@@ -275,6 +226,8 @@ class Controller:
                 self._dirty.add(variant.identity)
         elif new:
             self._write_bits(new)
+            self._prefixes.need_bits(new)
+            self._feeds.write_prefixes()
             changed: set[int] = set()
             for selector in new:
                 changed |= self._vectors.give({selector: self._bits[selector]})
@@ -314,6 +267,7 @@ class Controller:
 
     def _drop(self, variant: Variant) -> None:
         self._compiled.pop(variant, None)
+        self._classes.pop(variant, None)
         self._refused.pop(variant, None)
         self._pending.pop(variant, None)
 
@@ -330,18 +284,22 @@ class Controller:
         identity, ports = variant
         revision = self._repository.revision
         try:
-            row = encode(result, identity, self._bits.assigned, self._numbers, revision, self._bits.size, ports)
+            former = self._classes.get(variant, {})
+            row, classes = encode(
+                result, identity, self._bits.assigned, self._numbers, revision, self._bits.size, ports, former
+            )
         except DoesNotFitError as error:
             self._refuse(variant, str(error))
             return
         self._refused.pop(variant, None)
         self._compiled[variant] = result
+        self._classes[variant] = classes
         self._pending[variant] = row.id
         self._bits.hold(row.id, result.selectors())
         with self._db.write() as txn:
-            for former in txn.by(POLICY_SETS, "identity", identity):
-                if former.named_ports == ports:
-                    txn.upsert(POLICY_SETS, msgspec.structs.replace(former, current=False))
+            for other in txn.by(POLICY_SETS, "identity", identity):
+                if other.named_ports == ports and other.current:
+                    txn.upsert(POLICY_SETS, msgspec.structs.replace(other, current=False))
             txn.upsert(POLICY_SETS, row)
 
     def _refuse(self, variant: Variant, reason: str) -> None:
@@ -402,6 +360,8 @@ class Controller:
 
     def _state_of(self, key: PolicyKey) -> tuple[str, bool]:
         """Why a policy is not in force somewhere, and whether it is still on its way."""
+        if self._feeds.is_held(key):
+            return "", True
         sets = self._db.table(POLICY_SETS)
         subjects = self._repository.selected_by(key)
         variants = [variant for identity in sorted(subjects) for variant in self._sets.get(identity, ())]
@@ -461,6 +421,10 @@ class Controller:
         if self._clearing:
             return
         freed = self._bits.cleared(self._cleared)
+        for selector in self._cleared:
+            if selector not in self._bits.assigned:
+                self._prefixes.need(selector, ())
+        self._feeds.write_prefixes()
         self._cleared = []
         with self._db.write() as txn:
             for bit in freed:

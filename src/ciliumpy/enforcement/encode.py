@@ -22,6 +22,9 @@ WIDEST_EXACT = 256  # a range this wide may become exact rows where there are to
 NOBODY_CLASS = 0
 
 
+Classes = dict["CompiledClass", PortClass]
+
+
 class DoesNotFitError(Exception):
     """The policy needs more than the datapath's maps hold. The text continues a sentence."""
 
@@ -52,21 +55,28 @@ def encode(
     revision: int,
     size: int,
     named_ports: tuple[NamedPort, ...] | None = None,
-) -> PolicySet:
-    """Encode a compiled policy; `bits` has every selector of it, masks are `size` bits. DoesNotFitError."""
-    classes: dict[CompiledClass, PortClass] = {}
+    former: Classes | None = None,
+) -> tuple[PolicySet, Classes]:
+    """Encode a compiled policy; `bits` has every selector of it, masks are `size` bits. DoesNotFitError.
+
+    Returns the set and its classes. Those that the `former` set for the same endpoints has too keep their numbers: the
+    kernel has them already, and they go on counting.
+    """
+    classes: Classes = {}
 
     def class_of(levels: CompiledClass) -> int:
         if not levels:
             return NOBODY_CLASS
-        if levels not in classes:
-            classes[levels] = PortClass(numbers.next_class(), encode_levels(levels, bits, size))
-        return classes[levels].id
+        found = classes.get(levels)
+        if found is None:
+            found = former.get(levels) if former else None
+            found = classes[levels] = found or PortClass(numbers.next_class(), encode_levels(levels, bits, size))
+        return found.id
 
     sides = [(side, compiled.direction(side)) for side in Direction]
     ingress, egress = (class_of(side.default) for _, side in sides)
     ports = tuple(row for direction, side in sides for row in _ports(direction, side, class_of))
-    return PolicySet(
+    row = PolicySet(
         id=numbers.next_set(),
         identity=identity,
         ingress_enforced=compiled.ingress.enforced,
@@ -77,6 +87,7 @@ def encode(
         revision=revision,
         named_ports=named_ports,
     )
+    return row, classes
 
 
 def encode_levels(levels: CompiledClass, bits: Mapping[Selector, int], size: int) -> tuple[Level, ...]:

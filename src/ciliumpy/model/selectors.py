@@ -76,8 +76,11 @@ def network(key: str) -> tuple[int, int, int]:
 
 
 def within(inner: str, outer: str) -> bool:
-    """Whether the label key of a prefix lies in another's, or is it."""
-    (version, address, length), (v, base, least) = network(inner), network(outer)
+    """Whether the label key of a prefix lies in another's, or is it; not where one of them is no prefix."""
+    try:
+        (version, address, length), (v, base, least) = network(inner), network(outer)
+    except ValueError:
+        return False
     bits = (32 if v == 4 else 128) - least
     return version == v and length >= least and address >> bits == base >> bits
 

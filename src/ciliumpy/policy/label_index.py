@@ -36,7 +36,7 @@ class Wanted:
     def is_hit_by(self, label: Label) -> bool:
         wanted = self.requirement
         if wanted.source == CIDR:
-            if label.source != CIDR or not _within(label.key, wanted.key):
+            if label.source != CIDR or not within(label.key, wanted.key):
                 return False
         elif label.key != wanted.key or wanted.source not in ("any", label.source):
             return False
@@ -232,7 +232,3 @@ def _network(key: str) -> tuple[int, int, int] | None:
         return network(key)
     except ValueError:
         return None
-
-
-def _within(inner: str, outer: str) -> bool:
-    return _network(inner) is not None and _network(outer) is not None and within(inner, outer)

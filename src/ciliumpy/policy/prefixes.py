@@ -7,6 +7,7 @@ and so has every prefix of a CIDR group. An address belongs to the longest of th
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from typing import TYPE_CHECKING
 
@@ -26,16 +27,19 @@ _FAMILIES = {4: ipaddress.IPv4Network, 6: ipaddress.IPv6Network}
 
 def named_by(rules: Iterable[Rule]) -> set[str]:
     """Return the prefixes that rules name, canonical."""
-    keys = {
-        requirement.key
-        for rule in rules
-        for peer in rule.peers or ()
-        if isinstance(peer, Selector)
-        for conjunction in peer.alternatives
-        for requirement in conjunction
-        if requirement.source == CIDR
-    }
-    return {prefix_of(key) for key in keys}
+    peers = {peer for rule in rules for peer in rule.peers or () if isinstance(peer, Selector)}
+    return {prefix for peer in peers for prefix in in_selector(peer)}
+
+
+def in_selector(selector: Selector) -> set[str]:
+    """Return the prefixes that a selector names, canonical. What is written like one and is none selects nobody."""
+    found = set()
+    for conjunction in selector.alternatives:
+        for requirement in conjunction:
+            if requirement.source == CIDR:
+                with contextlib.suppress(ValueError):
+                    found.add(prefix_of(requirement.key))
+    return found
 
 
 def prefix_of(key: str) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 
 from ciliumpy.enforcement.memory import FileMemory
 from ciliumpy.model.rule import Rule
+from ciliumpy.model.selectors import Operator, Requirement, all_of, exists
 from ciliumpy.model.verdicts import Direction, Verdict
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, PolicySet
-from ciliumpy.tables.identities import IDENTITIES, Identity
-from ciliumpy.tables.source import POLICIES, Policy
+from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, Identity
+from ciliumpy.tables.source import CIDR_GROUPS, POLICIES, CidrGroup, Policy
 from tests.soak import scaled
 from tests.unit.enforcement.world import SIZE, Disk, World, allow, app, calling
 
@@ -96,6 +98,78 @@ async def test_egress_to_a_named_port_goes_to_each_peers_own_number():
     world.no_endpoint(3)
     await world.settle()
     assert world.verdict(300, 302, Direction.EGRESS, 9090) == "denied"
+
+
+def outside(cidr: str, *holes: str, verdict: Verdict = Verdict.ALLOW) -> Rule:
+    """Lets pods of app web reach a prefix but for parts of it."""
+    barred = [Requirement("cidr", hole, Operator.DOES_NOT_EXIST) for hole in holes]
+    peers = (all_of(exists("cidr", cidr), *barred),)
+    return Rule("spec.egress[0]", app("web"), Direction.EGRESS, verdict, peers, None)
+
+
+async def test_a_policy_with_prefixes_counts_when_the_kernel_has_them_and_they_go_after_its_sets():
+    world = World()
+    world.identity(9, "reserved:world-ipv4")
+    world.identity(300, "k8s:app=web")
+    world.endpoint(1, 300)
+    world.policy("p", allow("web", "web"))
+    await world.settle()
+    world.policy("p", outside("10.0.0.0/8", "10.1.0.0/16"))
+    for _ in range(3):
+        await world.controller.round()
+        world.kernel.take_sets()
+    prefixes = world.db.table(CIDR_PREFIXES)
+    assert {row.prefix for row in prefixes.all()} == {"10.0.0.0/8", "10.1.0.0/16"}
+    assert world.status("p")[0] == "pending"
+    assert world.controller.counts.pending == 1
+    assert world.verdict(300, 300, Direction.INGRESS, 81) == "denied", "the former version is in force"
+    await world.settle()
+    assert world.status("p") == ("done", "")
+    reached = {
+        address: world.verdict(300, world.identity_of(address), Direction.EGRESS, 80)
+        for address in ("10.2.3.4", "10.1.2.3", "192.0.2.1")
+    }
+    assert reached == {"10.2.3.4": "allowed", "10.1.2.3": "denied", "192.0.2.1": "denied"}
+    world.no_policy("p")
+    for _ in range(4):
+        await world.controller.round()
+        world.kernel.take_sets()
+        assert len(prefixes) == 2, "a set in the kernel still names them"
+    await world.settle()
+    assert len(prefixes) == 0
+
+
+async def test_groups_need_their_prefixes_as_long_as_they_have_them():
+    world = World()
+    with world.db.write() as txn:
+        txn.upsert(CIDR_GROUPS, CidrGroup("g", (), ("10.0.0.0/8", "192.0.2.0/24")))
+    await world.settle()
+    assert {row.prefix for row in world.db.table(CIDR_PREFIXES).all()} == {"10.0.0.0/8", "192.0.2.0/24"}
+    with world.db.write() as txn:
+        txn.upsert(CIDR_GROUPS, CidrGroup("g", (), ("192.0.2.0/24",)))
+    await world.settle()
+    assert [row.prefix for row in world.db.table(CIDR_PREFIXES).all()] == ["192.0.2.0/24"]
+
+
+async def test_after_a_start_no_set_is_written_before_the_prefixes_of_its_policies_are_there(tmp_path):
+    memory = FileMemory(tmp_path / "bits.json", SIZE)
+    first = World(memory=memory)
+    first.identity(300, "k8s:app=web")
+    first.endpoint(1, 300)
+    first.policy("p", outside("10.0.0.0/8"))
+    await first.settle()
+
+    second = World(memory=memory, former={1})
+    second.identity(300, "k8s:app=web")
+    second.endpoint(1, 300)
+    second.policy("p", outside("192.0.2.0/24"))
+    second.policy("q", allow("web", "web"))
+    await second.controller.round()
+    asked = {row.prefix for row in second.db.table(CIDR_PREFIXES).all()}
+    assert asked == {"10.0.0.0/8", "192.0.2.0/24"}, "former sets name the one"
+    assert not second.db.table(POLICY_SETS).all(), "without the first policy it would be open"
+    await second.settle()
+    assert second.status("p") == second.status("q") == ("done", "")
 
 
 async def test_a_set_that_has_no_room_is_refused_whole_until_there_is():
@@ -281,6 +355,19 @@ steps = st.lists(
                 max_size=3,
             ),
         ),
+        st.tuples(
+            st.just("policy"),
+            st.sampled_from("pq"),
+            st.lists(
+                st.builds(
+                    outside,
+                    st.sampled_from(["10.0.0.0/8", "10.1.0.0/16"]),
+                    st.sampled_from(["10.1.2.0/24", "10.1.0.0/16"]),
+                    verdict=st.sampled_from([Verdict.ALLOW, Verdict.DENY]),
+                ),
+                max_size=2,
+            ),
+        ),
         st.tuples(st.just("no policy"), st.sampled_from("pq")),
         st.tuples(st.just("identity"), st.integers(300, 302), names),
         st.tuples(
@@ -290,7 +377,9 @@ steps = st.lists(
             st.sampled_from([{}, {"http": 80}, {"http": 82}]),
         ),
         st.tuples(st.just("no endpoint"), st.integers(1, 3)),
-        st.sampled_from([("round",), ("vectors",), ("sets",), ("let go",), ("disk", True), ("disk", False)]),
+        st.sampled_from(
+            [("round",), ("prefixes",), ("vectors",), ("sets",), ("let go",), ("disk", True), ("disk", False)]
+        ),
     ),
     max_size=30,
 )
@@ -302,6 +391,7 @@ async def test_whatever_happens_in_whatever_order(found):
     """At every moment the kernel's sets and vectors agree about bits; in the end the verdicts are the rules'."""
     disk = Disk()
     world = World(memory=disk)
+    world.identity(9, "reserved:world-ipv4")
     for number in (300, 301, 302):
         world.identity(number, "k8s:app=web")
     meant: dict[int, dict[int, str]] = {}  # set -> bit -> selector
@@ -319,6 +409,8 @@ async def test_whatever_happens_in_whatever_order(found):
                 world.no_endpoint(number)
             case ("round",):
                 await world.controller.round()
+            case ("prefixes",):
+                world.place_prefixes()
             case ("vectors",):
                 world.kernel.take_vectors()
             case ("sets",):
@@ -333,11 +425,14 @@ async def test_whatever_happens_in_whatever_order(found):
         for number, row in world.kernel.sets.items():
             assert {bit: now[bit] for bit in bits_of(row)} == meant[number], "a bit changed its meaning under a set"
             assert {bit: disk.kept[bit] for bit in bits_of(row)} == meant[number], "the next agent must know it"
+            asked = {row.prefix for row in world.db.table(CIDR_PREFIXES).all()}
+            assert {hole for text in meant[number].values() for hole in re.findall("[0-9./]{9,}", text)} <= asked
     disk.full = False
     await world.settle()
     await world.settle()
     for endpoint in world.db.table(ENDPOINTS).all():
-        for peer in (300, 301, 302):
+        outer = [world.identity_of(address) for address in ("10.2.0.1", "10.1.2.3", "10.1.3.4", "192.0.2.1")]
+        for peer in (300, 301, 302, *outer):
             for direction in Direction:
                 for port in (80, 81, 82):
                     asked = (endpoint.id, peer, direction, port)

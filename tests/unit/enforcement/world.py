@@ -13,6 +13,7 @@ import msgspec
 from ciliumpy.datapath.desired import DesiredEndpoints
 from ciliumpy.enforcement.controller import Controller
 from ciliumpy.enforcement.memory import Memory
+from ciliumpy.model.cidr import prefix_labels
 from ciliumpy.model.labels import parse
 from ciliumpy.model.ports import PortRange
 from ciliumpy.model.rule import NamedPort as Calling
@@ -21,14 +22,15 @@ from ciliumpy.model.selectors import Selector, all_of, equals
 from ciliumpy.model.verdicts import Direction, Verdict
 from ciliumpy.policy.compiled import Bound
 from ciliumpy.policy.oracle import judge
+from ciliumpy.policy.prefixes import Longest
 from ciliumpy.policy.prepared import Named
 from ciliumpy.policy.resolve import port_label
 from ciliumpy.state.database import Database
 from ciliumpy.tables.datapath import INSTALLED_SETS, INSTALLED_WIDTH, KERNEL_ENDPOINTS, InstalledSet, InstalledWidth
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH, PolicySet
-from ciliumpy.tables.identities import IDENTITIES, Identity
-from ciliumpy.tables.source import ENDPOINT_OBJECTS, PODS, POLICIES, NamedPort, Pod, Policy
+from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, INSTALLED_PREFIXES, Identity, InstalledPrefix
+from ciliumpy.tables.source import CIDR_GROUPS, ENDPOINT_OBJECTS, PODS, POLICIES, NamedPort, Pod, Policy
 from tests.unit.policy.lookup import lookup
 
 SIZE = 64
@@ -123,7 +125,8 @@ class World:
     def __init__(
         self, *, memory: Memory | None = None, former: set[int] = frozenset(), size: int = SIZE, most: int = 0
     ) -> None:
-        sources = [POLICIES, PODS, ENDPOINT_OBJECTS, IDENTITIES, ENDPOINTS]
+        sources = [POLICIES, CIDR_GROUPS, PODS, ENDPOINT_OBJECTS, IDENTITIES, ENDPOINTS]
+        sources += [CIDR_PREFIXES, INSTALLED_PREFIXES]
         derived = [SELECTOR_BITS, WANTED_WIDTH, INSTALLED_WIDTH, VECTORS, POLICY_SETS, INSTALLED_SETS, KERNEL_ENDPOINTS]
         self.db = Database([*sources, *derived])
         self.kernel = Kernel(self.db, former)
@@ -133,6 +136,7 @@ class World:
             self.db, self.kernel, ready=ready, memory=memory, size=size, most=most, last_set=len(former)
         )
         self.controller.begin()
+        self.prefixes: dict[str, int] = {}
 
     def policy(self, name: str, *rules: Rule) -> None:
         with self.db.write() as txn:
@@ -170,9 +174,28 @@ class World:
         """How many bits the datapath is asked for."""
         return max((row.bits for row in self.db.table(WANTED_WIDTH).all()), default=0)
 
+    def place_prefixes(self) -> None:
+        """Give each prefix that is asked for its identity, put it into the kernel, and take others out."""
+        asked = {row.prefix for row in self.db.table(CIDR_PREFIXES).all()}
+        with self.db.write() as txn:
+            for prefix in sorted(asked - self.prefixes.keys()):
+                self.prefixes[prefix] = 0x1000001 + len(self.prefixes)
+                txn.upsert(IDENTITIES, Identity(self.prefixes[prefix], prefix_labels(prefix)))
+            for prefix in asked:
+                txn.upsert(INSTALLED_PREFIXES, InstalledPrefix(prefix, self.prefixes[prefix]))
+            for row in txn.all(INSTALLED_PREFIXES):
+                if row.prefix not in asked:
+                    txn.delete(INSTALLED_PREFIXES, row.prefix)
+
+    def identity_of(self, address: str) -> int:
+        """Whom the kernel takes an outside address for."""
+        prefix = Longest(row.prefix for row in self.db.table(INSTALLED_PREFIXES).all()).of(address)
+        return self.prefixes[prefix] if prefix else 9
+
     async def settle(self) -> None:
-        for _ in range(6):
+        for _ in range(8):
             await self.controller.round()
+            self.place_prefixes()
             self.kernel.take_sets()
             self.kernel.let_go()
 

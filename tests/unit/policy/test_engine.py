@@ -61,7 +61,7 @@ def test_the_kernel_says_what_the_rules_say(found, subject, own_ports, peers, kn
     repository.set_subject(1000, subject)
     compiled = repository.compile(1000, own_ports)
     bits = {selector: SIZE - 1 - i * 3 for i, selector in enumerate(sorted(compiled.selectors()))}
-    row = encode(compiled, 1, bits, Numbers(), 1, SIZE)
+    row, _ = encode(compiled, 1, bits, Numbers(), 1, SIZE)
     vectors = Vectors(SIZE, bits)
     for number, (labels, ports) in enumerate(peers, 1):
         vectors.set_identity(number, with_ports(labels, ports))
@@ -125,7 +125,7 @@ def test_a_peer_without_a_vector_is_never_allowed_by_a_selector(found, subject):
         [Named(rule, Bound("Policy", "", "p", rule.path)) for one in found for rule in resolve(one)]
     )
     bits = {selector: i for i, selector in enumerate(sorted(compiled.selectors()))}
-    row = encode(compiled, 1, bits, Numbers(), 1, SIZE)
+    row, _ = encode(compiled, 1, bits, Numbers(), 1, SIZE)
     denied_for_all = {1: b"\xff" * (SIZE // 8)}
     for direction, protocol, port in product(Direction, PROTOCOLS, PORTS):
         answer = lookup(row, {}, 1, direction, protocol, port)

@@ -96,7 +96,7 @@ def check(world: World, *, recorded: bool = True) -> list[str]:
         compiled = repository.compile(number, end.ports)
         for selector in sorted(compiled.selectors()):
             bits.setdefault(selector, len(bits))
-        sets[end] = encode(compiled, number, bits, Numbers(), repository.revision, SIZE)
+        sets[end], _ = encode(compiled, number, bits, Numbers(), repository.revision, SIZE)
     vectors.give(bits)
     words = {number: vectors.row(number).words for number in identities.values()}
     every = [Named(rule, Bound(*key, rule.path)) for key, rules in world.policies.items() for rule in rules]

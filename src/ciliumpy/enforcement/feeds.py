@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries what changes in the source tables into the policy repository, the vectors and the prefixes that are needed.
+
+A policy that names prefixes counts only when the kernel judges every address in them by their identities: before that
+an exception would not be one yet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ciliumpy.enforcement.pod_ports import PodPorts
+from ciliumpy.policy.prefixes import named_by
+from ciliumpy.policy.repository import PolicyKey
+from ciliumpy.policy.resolve import port_label
+from ciliumpy.tables.endpoints import ENDPOINTS
+from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, INSTALLED_PREFIXES, CidrPrefix
+from ciliumpy.tables.source import CIDR_GROUPS, ENDPOINT_OBJECTS, PODS, POLICIES
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ciliumpy.enforcement.local import Local
+    from ciliumpy.enforcement.prefixes import Prefixes
+    from ciliumpy.enforcement.vectors import Vectors
+    from ciliumpy.policy.repository import Repository
+    from ciliumpy.state.database import Database
+    from ciliumpy.tables.source import Policy
+
+
+class Changed(NamedTuple):
+    """What a round has to do."""
+
+    subjects: set[int]  # local identities to compile
+    vectors: set[int]  # identities whose vector is to be written
+    policies: set[PolicyKey]  # whose status is open again
+
+
+class Feeds:
+    """The tables that enforcement follows. `breathe` is awaited between short steps."""
+
+    def __init__(
+        self,
+        db: Database,
+        repository: Repository,
+        vectors: Vectors,
+        local: Local,
+        prefixes: Prefixes,
+        breathe: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._db = db
+        self._repository, self._vectors, self._local, self._prefixes = repository, vectors, local, prefixes
+        self._breathe = breathe
+        self._pod_ports = PodPorts()
+        self._identity_rows = db.table(IDENTITIES)
+        self._installed = db.table(INSTALLED_PREFIXES)
+        self.known: set[PolicyKey] = set()
+        """All policies there are."""
+        self._held: dict[PolicyKey, Policy] = {}  # policies whose prefixes are not in force yet
+        self._policies = db.table(POLICIES).observe("enforcement")
+        self._identities = db.table(IDENTITIES).observe("enforcement")
+        self._endpoints = db.table(ENDPOINTS).observe("enforcement")
+        self._pods = db.table(PODS).observe("enforcement")
+        self._remote = db.table(ENDPOINT_OBJECTS).observe("enforcement")
+        self._groups = db.table(CIDR_GROUPS).observe("enforcement")
+        self._ready = self._installed.observe("enforcement")
+        self.observers = (
+            self._policies,
+            self._identities,
+            self._endpoints,
+            self._pods,
+            self._remote,
+            self._groups,
+            self._ready,
+        )
+
+    @property
+    def held(self) -> int:
+        """Policies that wait for their prefixes."""
+        return len(self._held)
+
+    def is_held(self, key: PolicyKey) -> bool:
+        return key in self._held
+
+    async def follow(self) -> Changed:
+        """Take everything that has changed."""
+        changed = Changed(set(), set(), set())
+        named = await self._follow_pods(changed)
+        await self._follow_identities(changed, named)
+        await self._follow_policies(changed)
+        self._follow_groups()
+        self.write_prefixes()
+        return changed
+
+    async def _follow_pods(self, changed: Changed) -> set[int]:
+        """See which endpoints are here, and which named ports each identity has; the identities of other ports."""
+        named: set[int] = set()
+        ports = self._pod_ports
+        for pod in self._pods.take():
+            named |= ports.set_pod((pod.row.namespace, pod.row.name), () if pod.deleted else pod.row.ports)
+            await self._breathe()
+        for remote in self._remote.take():
+            identity = 0 if remote.deleted else remote.row.identity
+            named |= ports.set_identity((remote.row.namespace, remote.row.name), identity)
+            await self._breathe()
+        for change in self._endpoints.take():
+            endpoint = change.row
+            if change.deleted:
+                changed.subjects.update(self._local.remove_endpoint(endpoint.id))
+                continue
+            changed.subjects.update(self._local.set_endpoint(endpoint))
+            if endpoint.identity:
+                named |= ports.set_identity((endpoint.namespace, endpoint.pod), endpoint.identity)
+                row = self._identity_rows.get(endpoint.identity)
+                if row is not None:
+                    changed.subjects.update(self._repository.set_subject(row.id, row.labels))
+            await self._breathe()
+        for identity in named:
+            changed.subjects.update(self._repository.set_ports(identity, ports.of(identity)))
+            await self._breathe()
+        return named
+
+    async def _follow_identities(self, changed: Changed, named: set[int]) -> None:
+        labels: dict[int, tuple[str, ...]] = {}
+        for change in self._identities.take():
+            identity = change.row.id
+            changed.vectors.add(identity)
+            if change.deleted:
+                self._vectors.remove_identity(identity)
+            elif identity in self._local:
+                changed.subjects.update(self._repository.set_subject(identity, change.row.labels))
+        for identity in changed.vectors | named:
+            row = self._identity_rows.get(identity)
+            if row is not None:
+                ports = self._pod_ports.of(identity)
+                labels[identity] = (*row.labels, *(port_label(*port) for port in ports)) if ports else row.labels
+                changed.vectors.add(identity)
+        for _ in self._vectors.set_identities(labels):
+            await self._breathe()
+
+    async def _follow_policies(self, changed: Changed) -> None:
+        for change in self._policies.take():
+            row = change.row
+            key = PolicyKey(row.kind, row.namespace, row.name)
+            self._held.pop(key, None)
+            if change.deleted:
+                self.known.discard(key)
+                self._prefixes.need(key, ())
+                changed.subjects.update(self._repository.remove_policy(key))
+            else:
+                self.known.add(key)
+                self._prefixes.need(key, named_by(row.rules))
+                changed.policies.add(key)
+                if self._prefixes.of(key):
+                    self._held[key] = row
+                else:
+                    changed.subjects.update(self._repository.set_policy(key, row.rules))
+            await self._breathe()
+        self._ready.take()
+        for key, row in list(self._held.items()):
+            if all(prefix in self._installed for prefix in self._prefixes.of(key)):
+                del self._held[key]
+                changed.policies.add(key)
+                changed.subjects.update(self._repository.set_policy(key, row.rules))
+                await self._breathe()
+
+    def _follow_groups(self) -> None:
+        for group in self._groups.take():
+            self._prefixes.need(("group", group.row.name), () if group.deleted else group.row.prefixes)
+
+    def write_prefixes(self) -> None:
+        """Say which prefixes are needed now."""
+        found = self._prefixes.changes()
+        if found:
+            with self._db.write() as txn:
+                for prefix, wanted in found.items():
+                    if wanted:
+                        txn.upsert(CIDR_PREFIXES, CidrPrefix(prefix))
+                    else:
+                        txn.delete(CIDR_PREFIXES, prefix)
