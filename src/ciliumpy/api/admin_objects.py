@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ciliumpy.endpoints.state import shown_state
 from ciliumpy.model.labels import parse
 from ciliumpy.model.rule import NamedPort
-from ciliumpy.model.verdicts import Direction, Verdict
+from ciliumpy.model.verdicts import Direction, Tier, Verdict
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.identities import IDENTITIES
@@ -113,6 +113,8 @@ def rule(row: Rule) -> Object:
         "path": row.path,
         "direction": Direction(row.direction).name.lower(),
         "verdict": Verdict(row.verdict).name.lower(),
+        "tier": Tier(row.tier).name.lower(),
+        "priority": row.priority,
         "subject": str(row.subject),
         "peers": None if row.peers is None else [str(peer) for peer in row.peers],
         "ports": None if row.ports is None else [_ports(each) for each in row.ports],

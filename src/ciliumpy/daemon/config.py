@@ -97,6 +97,9 @@ class PolicyConfig(Part, frozen=True):
     node_selector_labels: Annotated[
         bool, about("Whether policies may name other nodes by their labels (fromNodes, toNodes).")
     ] = False
+    cluster_network_policy: Annotated[
+        bool, about("Whether ClusterNetworkPolicies have effect, with their tiers before and behind all others.")
+    ] = False
     icmp_rules: Annotated[bool, about("Whether policies may name ICMP messages.")] = True
     l7_proxy: Annotated[bool, about("Whether policies may have rules for proxies (http, dns).")] = True
 
@@ -203,6 +206,7 @@ class AgentConfig(Part, frozen=True):
             host_firewall=self.policy.host_firewall,
             allow_localhost=self.policy.allow_localhost,
             node_selector_labels=self.policy.node_selector_labels,
+            cluster_network_policy=self.policy.cluster_network_policy,
             icmp_rules=self.policy.icmp_rules,
             l7_proxy=self.policy.l7_proxy,
         )

@@ -14,7 +14,7 @@ from ciliumpy.model.errors import FieldError, path_text
 from ciliumpy.model.options import PolicyOptions
 from ciliumpy.store.decode import decode
 from ciliumpy.store.directory.store import DirectoryStore
-from ciliumpy.store.kinds import KINDS, key_of
+from ciliumpy.store.kinds import KINDS, POLICY_KINDS, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from ciliumpy.store.interface import Key
 
 # What agents share with each other is theirs alone.
-_USERS = ("Namespace", "Pod", "Deployment", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
+_USERS = ("Namespace", "Pod", "Deployment", *POLICY_KINDS, "CiliumCIDRGroup", "Service", "EndpointSlice")
+_SHORT = {
+    "po": "Pod",
+    "deploy": "Deployment",
+    "ns": "Namespace",
+    "cnp": "CiliumNetworkPolicy",
+    "ccnp": "CiliumClusterwideNetworkPolicy",
+    "netpol": "NetworkPolicy",
+    "ccg": "CiliumCIDRGroup",
+    "svc": "Service",
+}
 _DEFAULTS = PolicyOptions()
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -101,8 +111,7 @@ def _checked(name: str, document: Document, options: PolicyOptions) -> Manifest:
     key = key_of(document.value)
     if key.kind not in _USERS:
         raise FieldError(("kind",), f"a lab takes {', '.join(_USERS)}, not {key.kind}")
-    if document.value["apiVersion"] != KINDS[key.kind].api_version:
-        raise FieldError(("apiVersion",), f"must be {KINDS[key.kind].api_version} for a {key.kind}")
+    KINDS[key.kind].check_version(document.value["apiVersion"])
     decoded = decode(key, document.value, origin=name, options=options)
     notices = [f"{path_text(path)}: {text}" for path, text in decoded.notices] if decoded else []
     manifests.check(document.value)
@@ -145,12 +154,11 @@ def delete(place: Place, keys: Sequence[Key]) -> list[tuple[Key, bool]]:
 
 def kind_of(word: str) -> str:
     """Return the kind that a user means by `pod`, `pods`, `cnp`, `deploy` and so on."""
-    short = {"po": "Pod", "deploy": "Deployment", "ns": "Namespace", "cnp": _USERS[3], "ccnp": _USERS[4]}
     for kind in _USERS:
         if word.lower() in {kind.lower(), KINDS[kind].plural}:
             return kind
-    if word.lower() in short:
-        return short[word.lower()]
+    if word.lower() in _SHORT:
+        return _SHORT[word.lower()]
     raise CiliumpyError(f"a lab has no objects of kind {word!r}", f"kinds: {', '.join(_USERS)}", 2)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ciliumpy.client import target
 from ciliumpy.client.admin import AdminClient
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.store.kinds import POLICY_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ciliumpy.lab.place import Place
     from ciliumpy.store.interface import Key
 
-POLICIES = ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy")
 _TIMEOUT_S = 10.0
 _UNCHANGED_S = 1.0  # a new text with the old meaning changes no row
 _POLL_S = 0.02
@@ -48,7 +48,7 @@ class Policies:
 
         An agent that does not answer is not waited for. CiliumpyError where one cannot enforce it, or not in time.
         """
-        wanted = {tuple(key): what for key, what in changes.items() if key.kind in POLICIES and what != "unchanged"}
+        wanted = {tuple(key): what for key, what in changes.items() if key.kind in POLICY_KINDS and what != "unchanged"}
         if not wanted:
             return
         begin = time.monotonic()

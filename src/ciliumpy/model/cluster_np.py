@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ciliumpy.model.cidr_selectors import outside, parse_prefix
 from ciliumpy.model.errors import FieldError, Path, path_text
 from ciliumpy.model.fields import Fields, type_name
 from ciliumpy.model.knp import PROTOCOLS, port_name, port_number
-from ciliumpy.model.kube_selectors import namespace_labels, outside, pod_labels, prefix
+from ciliumpy.model.kube_selectors import namespace_labels, pod_labels
+from ciliumpy.model.label_selectors import node_peers
 from ciliumpy.model.labels import CLUSTER
 from ciliumpy.model.options import PolicyOptions
 from ciliumpy.model.ports import WITH_PORTS, PortRange, Protocol, whole
 from ciliumpy.model.rule import DecodedPolicy, NamedPort, Notice, Rule
-from ciliumpy.model.selectors import Selector, all_of, equals, exists, one_of
+from ciliumpy.model.selectors import Selector, all_of, equals, exists
 from ciliumpy.model.verdicts import Direction, Tier, Verdict
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ class _Scope:
                 found = self._nodes(fields.get(name), path)
             case "networks":
                 entries = _entries(fields, name, least=1)
-                found = [outside(prefix(value, at), (), self._options) for value, at in entries]
+                found = [outside(parse_prefix(value, at), (), self._options) for value, at in entries]
             case _:
                 found = self._names(fields, verdict)
         fields.finish()
@@ -146,7 +148,7 @@ class _Scope:
         if not self._options.node_selector_labels:
             raise FieldError(path, "needs node labels in identities, which are off: set policy.nodeSelectorLabels")
         labels = [msgspec.structs.replace(requirement, source="node") for requirement in pod_labels(value, path)]
-        return [one_of([exists("reserved", name), *labels] for name in ("host", "remote-node"))]
+        return [node_peers(labels)]
 
     def _names(self, fields: Fields, verdict: Verdict) -> list[Selector]:
         path = fields.at("domainNames")

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ciliumpy.model.cidr_selectors import check_within, outside, parse_prefix
 from ciliumpy.model.errors import FieldError, Path, path_text
 from ciliumpy.model.fields import Fields, type_name
-from ciliumpy.model.kube_selectors import check_within, namespace_labels, outside, pod_labels, prefix
+from ciliumpy.model.kube_selectors import namespace_labels, pod_labels
 from ciliumpy.model.labels import CLUSTER, NAMESPACE
 from ciliumpy.model.options import PolicyOptions
 from ciliumpy.model.ports import MAX_PORT, PortRange, Protocol, is_port_name, whole
@@ -110,10 +111,10 @@ class _Scope:
     def _block(self, fields: Fields) -> Selector:
         if not fields.has("cidr"):
             raise FieldError(fields.at("cidr"), "is missing")
-        network = prefix(fields.get("cidr"), fields.at("cidr"))
+        network = parse_prefix(fields.get("cidr"), fields.at("cidr"))
         holes = []
         for value, path in fields.items("except") or ():
-            hole = prefix(value, path)
+            hole = parse_prefix(value, path)
             check_within(hole, network, path)
             holes.append(hole)
         fields.finish()

@@ -31,6 +31,10 @@ class ServicePeer(msgspec.Struct, frozen=True, order=True):
     name: str = ""
     labels: Selector | None = None
 
+    def __str__(self) -> str:
+        which = self.name or f"*,{self.labels}"
+        return f"service {self.namespace or '*'}/{which}"
+
 
 class Proxy(msgspec.Struct, frozen=True, order=True):
     """Who a redirected packet is for. Of two that meet one packet the lower priority decides; 0 stands last."""

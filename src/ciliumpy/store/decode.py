@@ -7,21 +7,24 @@ Fields that nobody here reads are accepted, as the API server accepted them; ins
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ciliumpy.model.cluster_np import decode_cluster_network_policy
 from ciliumpy.model.cnp import decode_policy
 from ciliumpy.model.errors import FieldError, Path, path_text
 from ciliumpy.model.fields import Fields, as_text
-from ciliumpy.model.labels import check as check_labels
+from ciliumpy.model.knp import decode_network_policy
 from ciliumpy.model.labels import parse, texts
-from ciliumpy.store.kinds import KINDS
+from ciliumpy.store.decode_services import cidr_group, endpoint_slice, service
+from ciliumpy.store.kinds import KINDS, POLICY_KINDS
+from ciliumpy.store.parts import by_family, check_ip, labels_of, number, texts_of
 from ciliumpy.tables import source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ciliumpy.model.options import PolicyOptions
+    from ciliumpy.model.rule import DecodedPolicy
     from ciliumpy.state.table import TableSpec
     from ciliumpy.store.interface import Key
 
@@ -32,7 +35,7 @@ _MOST_IDENTITY = (1 << 24) - 1  # what a tunnel header can carry
 _POLICY_FIELDS = ("apiVersion", "kind", "metadata", "spec", "specs", "status")
 
 # Kinds that would cut traffic and do not yet: to pass over them quietly would be to fail open.
-UNENFORCED = {"NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"}
+UNENFORCED = {"AdminNetworkPolicy", "BaselineAdminNetworkPolicy"}
 
 
 class Decoded(NamedTuple):
@@ -48,8 +51,7 @@ def check_kind(document: Mapping[str, Any]) -> str | None:
     kind = KINDS.get(document["kind"])
     if kind is None:
         return f"objects of kind {document['kind'][:80]} have no effect in this version"
-    if document["apiVersion"] != kind.api_version:
-        raise FieldError(("apiVersion",), f"must be {kind.api_version} for a {kind.kind}")
+    kind.check_version(document["apiVersion"])
     return None
 
 
@@ -58,13 +60,13 @@ def decode(key: Key, document: dict[str, Any], *, origin: str, options: PolicyOp
     decoder = _DECODERS.get(key.kind)
     if decoder is not None:
         return decoder(key, document, options.cluster)
-    if key.kind in ("CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"):
+    if key.kind in POLICY_KINDS:
         return _policy(key, document, origin, options)
     return None
 
 
 def _policy(key: Key, document: dict[str, Any], origin: str, options: PolicyOptions) -> Decoded:
-    decoded = decode_policy(document, options)
+    decoded = _POLICIES.get(key.kind, decode_policy)(document, options)
     notices = tuple((notice.path, notice.message) for notice in decoded.notices)
     extra = tuple(((name,), "has no effect") for name in document if name not in _POLICY_FIELDS)
     row = source.Policy(
@@ -79,7 +81,7 @@ def _policy(key: Key, document: dict[str, Any], origin: str, options: PolicyOpti
 
 
 def _namespace(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
-    labels = dict(_labels(document)) | {_NAMESPACE_NAME: key.name}
+    labels = dict(labels_of(document)) | {_NAMESPACE_NAME: key.name}
     return Decoded(source.NAMESPACES, source.Namespace(key.name, tuple(sorted(labels.items()))))
 
 
@@ -93,7 +95,7 @@ def _pod(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
             port = _named_port(Fields(value, where))
             if port is not None:
                 ports.append(port)
-    labels = _labels(document)
+    labels = labels_of(document)
     workload_kind, workload_name = _workload(metadata, dict(labels))
     row = source.Pod(
         namespace=key.namespace,
@@ -141,20 +143,20 @@ def _node(key: Key, document: dict[str, Any], cluster: str) -> Decoded:
     for value, path in spec.items("addresses") or []:
         address = Fields(value, path)
         ip = address.text("ip") or ""
-        _check_ip(ip, address.at("ip"))
+        check_ip(ip, address.at("ip"))
         {"InternalIP": internal, "CiliumInternalIP": router}.get(address.text("type") or "", []).append(ip)
     ipam = spec.fields("ipam") or Fields({}, spec.at("ipam"))
     cidrs = []
     for value, path in ipam.items("podCIDRs") or []:
         cidrs.append(as_text(value, path))
-        _check_ip(cidrs[-1], path, network=True)
+        check_ip(cidrs[-1], path, network=True)
     row = source.Node(
         name=key.name,
         cluster=cluster,
-        internal_ips=_by_family(internal),
-        router_ips=_by_family(router),
-        pod_cidrs=_by_family(cidrs),
-        labels=_labels(document),
+        internal_ips=by_family(internal),
+        router_ips=by_family(router),
+        pod_cidrs=by_family(cidrs),
+        labels=labels_of(document),
     )
     return Decoded(source.NODES, row)
 
@@ -162,7 +164,7 @@ def _node(key: Key, document: dict[str, Any], cluster: str) -> Decoded:
 def _identity(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
     if not key.name.isdecimal() or str(int(key.name)) != key.name or not 1 <= int(key.name) <= _MOST_IDENTITY:
         raise FieldError(("metadata", "name"), f"must be the identity's number, 1 to {_MOST_IDENTITY}")
-    labels = _texts(document.get("security-labels"), ("security-labels",))
+    labels = texts_of(document.get("security-labels"), ("security-labels",))
     row = source.IdentityObject(int(key.name), texts(parse(name)._replace(value=value) for name, value in labels))
     return Decoded(source.IDENTITY_OBJECTS, row)
 
@@ -177,62 +179,40 @@ def _endpoint(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
         pair = Fields(value, path)
         for name in ("ipv4", "ipv6"):
             if ip := pair.text(name):
-                _check_ip(ip, pair.at(name))
+                check_ip(ip, pair.at(name))
                 ips.append(ip)
     node_ip = networking.text("node") or ""
     if node_ip:
-        _check_ip(node_ip, networking.at("node"))
+        check_ip(node_ip, networking.at("node"))
     row = source.EndpointObject(
         namespace=key.namespace,
         name=key.name,
-        id=_number(status, "id"),
-        identity=_number(identity, "id"),
+        id=number(status, "id"),
+        identity=number(identity, "id"),
         node=networking.text("nodeName") or "",
         node_ip=node_ip,
-        ips=_by_family(ips),
+        ips=by_family(ips),
     )
     return Decoded(source.ENDPOINT_OBJECTS, row)
 
 
+def _plain(
+    spec: TableSpec[Any], decoder: Callable[[Key, dict[str, Any]], Any]
+) -> Callable[[Key, dict[str, Any], str], Decoded]:
+    return lambda key, document, _cluster: Decoded(spec, decoder(key, document))
+
+
+_POLICIES: Mapping[str, Callable[[dict[str, Any], PolicyOptions], DecodedPolicy]] = {
+    "NetworkPolicy": decode_network_policy,
+    "ClusterNetworkPolicy": decode_cluster_network_policy,
+}
 _DECODERS: Mapping[str, Callable[[Key, dict[str, Any], str], Decoded]] = {
     "Namespace": _namespace,
     "Pod": _pod,
+    "Service": _plain(source.SERVICES, service),
+    "EndpointSlice": _plain(source.ENDPOINT_SLICES, endpoint_slice),
+    "CiliumCIDRGroup": _plain(source.CIDR_GROUPS, cidr_group),
     "CiliumNode": _node,
     "CiliumIdentity": _identity,
     "CiliumEndpoint": _endpoint,
 }
-
-
-def _labels(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    path = ("metadata", "labels")
-    labels = _texts(document["metadata"].get("labels"), path)
-    check_labels(dict(labels), path)
-    return labels
-
-
-def _texts(value: Any, path: Path) -> tuple[tuple[str, str], ...]:
-    """A mapping of text to text, sorted."""
-    if value is None:
-        return ()
-    Fields(value, path)
-    return tuple(sorted((key, as_text(text, (*path, key))) for key, text in value.items()))
-
-
-def _number(fields: Fields, name: str) -> int:
-    value = fields.get(name)
-    if value is None:
-        return 0
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise FieldError(fields.at(name), f"must be a number, not {str(value)[:80]}")
-    return value
-
-
-def _check_ip(text: str, path: Path, *, network: bool = False) -> None:
-    try:
-        ipaddress.ip_network(text) if network else ipaddress.ip_address(text)
-    except ValueError:
-        raise FieldError(path, f"{text[:80]!r} is no {'network' if network else 'address'}") from None
-
-
-def _by_family(values: list[str]) -> tuple[str, ...]:
-    return tuple(sorted(values, key=lambda value: ":" in value))

@@ -17,6 +17,12 @@ class Kind(NamedTuple):
     api_version: str
     plural: str
     namespaced: bool
+    former: tuple[str, ...] = ()  # API versions that are read like the present one
+
+    def check_version(self, api_version: str) -> None:
+        """Raise FieldError for a version that is not read."""
+        if api_version not in (self.api_version, *self.former):
+            raise FieldError(("apiVersion",), f"must be {self.api_version} for a {self.kind}")
 
 
 KINDS: Mapping[str, Kind] = {
@@ -27,11 +33,22 @@ KINDS: Mapping[str, Kind] = {
         Kind("Deployment", "apps/v1", "deployments", namespaced=True),
         Kind("CiliumNetworkPolicy", "cilium.io/v2", "ciliumnetworkpolicies", namespaced=True),
         Kind("CiliumClusterwideNetworkPolicy", "cilium.io/v2", "ciliumclusterwidenetworkpolicies", namespaced=False),
+        Kind("NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", namespaced=True),
+        Kind("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2", "clusternetworkpolicies", namespaced=False),
+        Kind("Service", "v1", "services", namespaced=True),
+        Kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", namespaced=True),
+        Kind("CiliumCIDRGroup", "cilium.io/v2", "ciliumcidrgroups", namespaced=False, former=("cilium.io/v2alpha1",)),
         Kind("CiliumNode", "cilium.io/v2", "ciliumnodes", namespaced=False),
         Kind("CiliumIdentity", "cilium.io/v2", "ciliumidentities", namespaced=False),
         Kind("CiliumEndpoint", "cilium.io/v2", "ciliumendpoints", namespaced=True),
     )
 }
+POLICY_KINDS = (
+    "CiliumNetworkPolicy",
+    "CiliumClusterwideNetworkPolicy",
+    "NetworkPolicy",
+    "ClusterNetworkPolicy",
+)
 DEFAULT_NAMESPACE = "default"
 
 # A DNS subdomain, as Kubernetes wants it for names; nothing else becomes part of a path.

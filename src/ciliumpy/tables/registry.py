@@ -19,12 +19,14 @@ from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import (
     CIDR_GROUPS,
     ENDPOINT_OBJECTS,
+    ENDPOINT_SLICES,
     IDENTITY_OBJECTS,
     NAMESPACES,
     NODES,
     PODS,
     POLICIES,
     PROBLEMS,
+    SERVICES,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ ALL_TABLES: tuple[TableSpec[Any], ...] = (
     PODS,
     NAMESPACES,
     POLICIES,
+    SERVICES,
+    ENDPOINT_SLICES,
     CIDR_GROUPS,
     NODES,
     IDENTITY_OBJECTS,

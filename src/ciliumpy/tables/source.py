@@ -45,6 +45,24 @@ class Policy(msgspec.Struct, frozen=True):
     notices: tuple[str, ...] = ()  # what of it has no effect, and why
 
 
+class Service(msgspec.Struct, frozen=True):
+    """A Service, as far as policies ask."""
+
+    namespace: str
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()  # as in metadata, sorted
+    selector: tuple[tuple[str, str], ...] = ()  # sorted; none: its backends are who is behind it
+
+
+class EndpointSlice(msgspec.Struct, frozen=True):
+    """An EndpointSlice (discovery.k8s.io/v1), as far as policies ask."""
+
+    namespace: str
+    name: str
+    service: str  # empty: of none
+    addresses: tuple[str, ...] = ()  # of endpoints that serve, in the order of the object
+
+
 class CidrGroup(msgspec.Struct, frozen=True):
     """A CiliumCIDRGroup."""
 
@@ -97,6 +115,13 @@ class Problem(msgspec.Struct, frozen=True):
 PODS = TableSpec("pods", Pod, key=lambda r: (r.namespace, r.name), indexes={"node": lambda r: (r.node,)})
 NAMESPACES = TableSpec("namespaces", Namespace, key=lambda r: r.name)
 POLICIES = TableSpec("policies", Policy, key=lambda r: (r.kind, r.namespace, r.name))
+SERVICES = TableSpec("services", Service, key=lambda r: (r.namespace, r.name))
+ENDPOINT_SLICES = TableSpec(
+    "endpoint-slices",
+    EndpointSlice,
+    key=lambda r: (r.namespace, r.name),
+    indexes={"service": lambda r: ((r.namespace, r.service),)},
+)
 CIDR_GROUPS = TableSpec("cidr-groups", CidrGroup, key=lambda r: r.name)
 NODES = TableSpec("nodes", Node, key=lambda r: r.name)
 IDENTITY_OBJECTS = TableSpec(

@@ -165,3 +165,102 @@ def test_what_is_wrong_is_named(text: str, path: str, message: str) -> None:
         row(text)
     assert path_text(caught.value.path) == path
     assert message in caught.value.message
+
+
+def test_kubernetes_own_policies_become_rules():
+    found = row("""
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: shop}
+spec: {podSelector: {}, policyTypes: [Egress]}
+""")
+    assert (found.kind, found.namespace, found.name, found.notices) == ("NetworkPolicy", "shop", "p", ())
+    assert [rule.path for rule in found.rules] == ["spec.policyTypes[0]"]
+    found = row("""
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: p}
+spec: {tier: Admin, priority: 1, subject: {namespaces: {}}}
+""")
+    assert (found.kind, found.namespace, found.rules) == ("ClusterNetworkPolicy", "", ())
+    assert "policy.clusterNetworkPolicy" in found.notices[0]
+
+
+def test_a_service_is_whom_it_selects():
+    text = "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop, labels: {a: b}}\n"
+    found = row(text + "spec: {selector: {app: db}, ports: [{port: 80}]}")
+    assert found == source.Service("shop", "db", (("a", "b"),), (("app", "db"),))
+    assert row(text + "spec: {type: ExternalName, selector: {app: db}}").selector == ()
+    assert row(text).selector == ()
+    with pytest.raises(FieldError, match=r"spec\.selector\.app"):
+        row(text + "spec: {selector: {app: 7}}")
+
+
+SLICE = """
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+endpoints:
+"""
+
+
+def test_a_slice_has_the_addresses_that_serve():
+    found = row(
+        SLICE
+        + "- addresses: [10.0.0.1, 10.0.0.1]\n"
+        + "- {addresses: [10.0.0.2], conditions: {ready: false}}\n"
+        + "- {addresses: [10.0.0.3], conditions: {ready: false, serving: true, terminating: true}}\n"
+        + "- {addresses: [10.0.0.4], conditions: {ready: true}}\n"
+    )
+    assert found == source.EndpointSlice("shop", "db-1", "db", ("10.0.0.1", "10.0.0.3", "10.0.0.4"))
+    assert row(SLICE.replace("IPv4", "FQDN") + "- addresses: [db.example.com]").addresses == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (SLICE.replace("IPv4", "IPv7"), "addressType"),
+        (SLICE.replace("addressType: IPv4\n", ""), "addressType"),
+        (SLICE + "- addresses: ['fd00::1']", "endpoints[0].addresses[0]"),
+        (SLICE + "- addresses: [here]", "endpoints[0].addresses[0]"),
+        (SLICE + "- {addresses: [10.0.0.1], conditions: {ready: maybe}}", "endpoints[0].conditions.ready"),
+    ],
+)
+def test_a_slice_that_is_none_is_refused_with_its_path(text: str, path: str):
+    with pytest.raises(FieldError) as caught:
+        row(text)
+    assert path_text(caught.value.path) == path
+
+
+GROUP = "apiVersion: cilium.io/v2\nkind: CiliumCIDRGroup\nmetadata: {name: vpn, labels: {a: b}}\n"
+
+
+@pytest.mark.parametrize("version", ["cilium.io/v2", "cilium.io/v2alpha1"])
+def test_a_group_has_prefixes(version: str):
+    found = row(
+        GROUP.replace("cilium.io/v2", version) + "spec: {externalCIDRs: [10.1.2.3/8, 10.0.0.0/8, '2001:DB8::/32']}"
+    )
+    assert found == source.CidrGroup("vpn", (("a", "b"),), ("10.0.0.0/8", "2001:db8::/32"))
+    assert row(GROUP + "spec: {}").prefixes == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ("", "spec"),
+        ("spec: {externalCIDRs: 10.0.0.0/8}", "spec.externalCIDRs"),
+        ("spec: {externalCIDRs: [10.0.0.0/8, 10.0.0.1]}", "spec.externalCIDRs[1]"),
+        ("spec: {externalCIDRs: [10.0.0.0/33]}", "spec.externalCIDRs[0]"),
+        ("spec: {externalCIDR: [10.0.0.0/8]}", "spec.externalCIDR"),
+    ],
+)
+def test_a_group_of_what_are_no_prefixes_is_refused_with_its_path(spec: str, path: str):
+    with pytest.raises(FieldError) as caught:
+        row(GROUP + spec)
+    assert path_text(caught.value.path) == path
+
+
+def test_another_version_of_a_kind_is_refused():
+    with pytest.raises(FieldError, match=r"must be networking\.k8s\.io/v1 for a NetworkPolicy"):
+        row("apiVersion: networking.k8s.io/v1beta1\nkind: NetworkPolicy\nmetadata: {name: p}\n")

@@ -225,7 +225,7 @@ async def test_what_went_while_no_agent_ran(root: Path, state: Path) -> None:
 async def test_kinds_that_do_nothing_are_told_by_weight(root: Path, state: Path) -> None:
     (root / "a.yaml").write_text(
         "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n---\n"
-        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: n}\n---\n"
+        "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\nmetadata: {name: n}\n---\n"
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n---\n"
         "[]\n"
     )
@@ -233,7 +233,7 @@ async def test_kinds_that_do_nothing_are_told_by_weight(root: Path, state: Path)
         found = {(p.object, p.line): p.severity for p in running.problems.all()}
         assert found == {
             ("Secret/default/s", 1): "notice",
-            ("NetworkPolicy/default/n", 5): "error",
+            ("AdminNetworkPolicy/default/n", 5): "error",
             ("", 13): "error",
         }
 

@@ -107,7 +107,7 @@ def test_only_known_kinds_and_versions(store: DirectoryStore) -> None:
     with store.transaction() as txn:
         with pytest.raises(CiliumpyError, match="kind Secret cannot be stored"):
             txn.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}})
-        with pytest.raises(CiliumpyError, match=r"apiVersion must be cilium\.io/v2, not v1"):
+        with pytest.raises(CiliumpyError, match=r"apiVersion: must be cilium\.io/v2 for a CiliumNode, not v1"):
             txn.create({"apiVersion": "v1", "kind": "CiliumNode", "metadata": {"name": "a"}})
         with pytest.raises(CiliumpyError, match="has no namespace"):
             txn.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "namespace": "b"}})

@@ -75,6 +75,7 @@ def rule(each: Item) -> str:
     return description(
         [
             (each["path"], f"{each['verdict']} {each['direction']}"),
+            *([] if each["tier"] == "normal" else [("  tier", f"{each['tier']}, priority {each['priority']:g}")]),
             ("  subject", selector_lines([each["subject"]])),
             ("  from" if each["direction"] == "ingress" else "  to", peers),
             ("  ports", "ALL" if each["ports"] is None else [port(p) for p in each["ports"]] or "none"),
@@ -85,6 +86,8 @@ def rule(each: Item) -> str:
 
 def port(each: Item) -> str:
     protocol = PROTOCOLS.get(each["protocol"], str(each["protocol"]))
+    if "name" in each:
+        return f"{each['name']}/{protocol}"
     if (each["first"], each["last"]) == (0, 65535):
         return f"ANY/{protocol}"
     span = str(each["first"]) if each["first"] == each["last"] else f"{each['first']}-{each['last']}"

@@ -8,7 +8,7 @@ from ciliumpy.cli.output import Column, Item, show
 from ciliumpy.cli.query import listing
 from ciliumpy.client import target
 
-SHORT = {"CiliumNetworkPolicy": "cnp", "CiliumClusterwideNetworkPolicy": "ccnp"}
+SHORT = {"CiliumNetworkPolicy": "cnp", "CiliumClusterwideNetworkPolicy": "ccnp", "NetworkPolicy": "netpol"}
 
 COLUMNS = [
     Column("NAMESPACE", lambda p: p["namespace"] or "-"),

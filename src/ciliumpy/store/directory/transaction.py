@@ -174,8 +174,10 @@ def _checked_key(document: Mapping[str, Any]) -> Key:
     except FieldError as error:
         raise CiliumpyError(f"cannot store this object: {error}") from None
     kind = kind_named(key.kind)
-    if document["apiVersion"] != kind.api_version:
-        raise CiliumpyError(f"{key}: apiVersion must be {kind.api_version}, not {document['apiVersion']}")
+    try:
+        kind.check_version(document["apiVersion"])
+    except FieldError as error:
+        raise CiliumpyError(f"{key}: {error}, not {document['apiVersion']}") from None
     return key
 
 
