@@ -56,7 +56,8 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     reflector = Reflector(db, store, LastGood(config.state / "last-good"), options=config.policy_options)
     kernel = Reconcilers(db, datapath, own.devices, clock)
     last_set, last_class = kernel.policy.highest_ids()
-    identity = Identity(db, store, ready=reflector.ready, ipv4=ipv4, ipv6=ipv6)
+    fixed = config.fixed_identities
+    identity = Identity(db, store, ready=reflector.ready, ipv4=ipv4, ipv6=ipv6, fixed=fixed)
     local = LocalIdentities(
         db,
         memory=numbers.FileMemory(config.run / "identities.json", SCOPE_LOCAL),
@@ -87,6 +88,8 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         kernel.endpoints,
         clock=clock,
         cluster=config.node.cluster,
+        keep=config.label_filter,
+        fixed=fixed.values(),
     )
     target = PublishTarget(store, config.name, own.node.internal_ips[0])
     publish = Reconciler(db, ENDPOINTS, target, clock=clock, hold_prune=True)

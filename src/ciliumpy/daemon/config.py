@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.identity import FIRST_FIXED, LAST_FIXED, Reserved
+from ciliumpy.model.labels import LabelFilter, pattern
 from ciliumpy.model.options import PolicyOptions
 from ciliumpy.model.verdicts import Enforcement
 from ciliumpy.state import config as settings
@@ -104,6 +107,30 @@ class PolicyConfig(Part, frozen=True):
     l7_proxy: Annotated[bool, about("Whether policies may have rules for proxies (http, dns).")] = True
 
 
+class IdentityConfig(Part, frozen=True):
+    labels: Annotated[
+        tuple[str, ...],
+        about(
+            "Which labels make an identity, besides the default: `[source:][!]expression` each, matched at the"
+            " beginning of a key; ! drops. With one that keeps, what none matches is dropped. On all nodes alike."
+        ),
+    ] = ()
+    fixed: Annotated[
+        dict[str, str],
+        about(
+            "Numbers from 128 to 255 with a name each: a pod with the label io.cilium.fixed-identity=NAME has that"
+            " identity, and the label reserved:NAME. On all nodes alike."
+        ),
+    ] = {}
+    gc_interval: Annotated[Positive, about("How often identities that nobody uses are looked for.", unit="seconds")] = (
+        msgspec.field(name="gcInterval", default=900)
+    )
+    heartbeat_timeout: Annotated[
+        Positive,
+        about("How long nobody must have used an identity until its object is deleted.", unit="seconds"),
+    ] = 1800
+
+
 class HubbleConfig(Part, frozen=True):
     flows: Annotated[Positive, about("How many flows the history keeps.", unit="flows")] = 65536
     ring_bytes: Annotated[Positive, about("Size of each CPU's event ring; a power of two.", unit="bytes")] = 1 << 20
@@ -143,7 +170,9 @@ class MapsConfig(Part, frozen=True):
     policy_ports: Annotated[Entries, about("Single ports of all policy sets.", unit="rows")] = 65536
     policy_sets: Annotated[Entries, about("Policy sets: one an identity of this node.", unit="rows")] = 16384
     policy_ranges: Annotated[Entries, about("Port ranges of all policy sets, by protocol.", unit="rows")] = 16384
-    identities: Annotated[Entries, about("Identities of the cluster.", unit="rows")] = 65536
+    identities: Annotated[
+        Entries, about("Identities: 65,280 of the cluster, and the node's own of prefixes and nodes.", unit="rows")
+    ] = 131072
     ipcache: Annotated[
         int,
         msgspec.Meta(ge=0, le=1 << 24),
@@ -170,6 +199,7 @@ class AgentConfig(Part, frozen=True):
     network: NetworkConfig = NetworkConfig()
     ipam: IpamConfig = IpamConfig()
     policy: PolicyConfig = PolicyConfig()
+    identity: IdentityConfig = IdentityConfig()
     hubble: HubbleConfig = HubbleConfig()
     conntrack: ConntrackConfig = ConntrackConfig()
     maps: MapsConfig = MapsConfig()
@@ -210,6 +240,14 @@ class AgentConfig(Part, frozen=True):
             icmp_rules=self.policy.icmp_rules,
             l7_proxy=self.policy.l7_proxy,
         )
+
+    @property
+    def label_filter(self) -> LabelFilter:
+        return LabelFilter(self.identity.labels)
+
+    @property
+    def fixed_identities(self) -> dict[int, str]:
+        return {int(number): name for number, name in self.identity.fixed.items()}
 
     def pool(self, version: int) -> tuple[str, int] | None:
         """Return the cluster's pod CIDR of a family and the length of a node's part; None if the family is off."""
@@ -276,8 +314,26 @@ def _check(config: AgentConfig) -> None:
             ipaddress.ip_network(cidr)
         except ValueError as error:
             raise CiliumpyError(f"ipam.clusterPodCIDRs: {error}") from None
+    _check_identity(config.identity)
     for version, wanted in ((4, config.network.ipv4), (6, config.network.ipv6)):
         if wanted and config.pool(version) is None:
             raise CiliumpyError(
                 f"ipam.clusterPodCIDRs has no IPv{version} prefix", f"add one, or set network.ipv{version} to false"
             )
+
+
+def _check_identity(config: IdentityConfig) -> None:
+    for entry in config.labels:
+        try:
+            pattern(entry)
+        except ValueError as error:
+            raise CiliumpyError(f"identity.labels: {error}") from None
+    for number, name in config.fixed.items():
+        if not (number.isascii() and number.isdecimal() and FIRST_FIXED <= int(number) <= LAST_FIXED):
+            raise CiliumpyError(f"identity.fixed: {number!r} is no number from {FIRST_FIXED} to {LAST_FIXED}")
+        if not re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", name) or name in {r.label for r in Reserved}:
+            raise CiliumpyError(
+                f"identity.fixed: {number} cannot be called {name!r}", "use a label's value, not a reserved name"
+            )
+    if len(set(config.fixed.values())) < len(config.fixed):
+        raise CiliumpyError("identity.fixed: two numbers have one name")

@@ -16,7 +16,7 @@ from ciliumpy.endpoints.attachment import DiffersError, UnknownContainerError, a
 from ciliumpy.endpoints.records import Record, Records
 from ciliumpy.endpoints.state import READY, RESTORING, WAITING_FOR_IDENTITY, shown_state
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.model.labels import pod_labels
+from ciliumpy.model.labels import LabelFilter, pod_labels
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
@@ -25,7 +25,7 @@ from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import NAMESPACES, PODS, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 
     from ciliumpy.endpoints.attachment import Pair, Previous, Request
     from ciliumpy.endpoints.plug import Plug
@@ -81,8 +81,12 @@ class Endpoints:
         *,
         clock: Clock,
         cluster: str = "default",
+        keep: LabelFilter | None = None,
+        fixed: Collection[str] = (),
     ) -> None:
         self._db = db
+        self._keep = keep or LabelFilter()
+        self._fixed = fixed
         self._table = db.table(ENDPOINTS)
         self._pods = db.table(PODS)
         self._records = records
@@ -434,6 +438,8 @@ class Endpoints:
             namespace_labels=namespace.labels if namespace else (),
             service_account=pod.service_account,
             cluster=self._cluster,
+            keep=self._keep,
+            fixed=self._fixed,
         )
 
     # ---- small things ------------------------------------------------------------------------------------------------

@@ -32,7 +32,14 @@ class Controller:
     """A job. Allocates when `ready` is set: before the store is read, every label set would look new."""
 
     def __init__(
-        self, db: Database, store: Store, *, ready: asyncio.Event, ipv4: bool = True, ipv6: bool = True
+        self,
+        db: Database,
+        store: Store,
+        *,
+        ready: asyncio.Event,
+        ipv4: bool = True,
+        ipv6: bool = True,
+        fixed: Mapping[int, str] | None = None,
     ) -> None:
         self._db = db
         self._store = store
@@ -45,6 +52,8 @@ class Controller:
         with db.write() as txn:
             for number, labels in reserved.items():
                 txn.upsert(IDENTITIES, Identity(number, labels, reserved=True))
+            for number, name in (fixed or {}).items():
+                txn.upsert(IDENTITIES, Identity(number, (f"reserved:{name}",), reserved=True))
 
     async def run(self, job: Job) -> None:
         while True:

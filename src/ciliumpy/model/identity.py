@@ -37,6 +37,7 @@ def parse_identity(text: str) -> int:
     return int(text)
 
 
+FIRST_FIXED, LAST_FIXED = 128, 255  # given by the user, in identity.fixed
 FIRST_ALLOCATED = 256
 LAST_ALLOCATED = 65535
 SCOPE_GLOBAL, SCOPE_LOCAL, SCOPE_REMOTE_NODE = 0x00, 0x01, 0x02

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ciliumpy.model.errors import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ciliumpy.model.errors import Path
 
@@ -17,6 +17,7 @@ NAMESPACE = "io.kubernetes.pod.namespace"
 NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels."
 CLUSTER = "io.cilium.k8s.policy.cluster"
 SERVICE_ACCOUNT = "io.cilium.k8s.policy.serviceaccount"
+FIXED_IDENTITY = "io.cilium.fixed-identity"
 
 # Where a label may come from; `any` is for selectors only.
 SOURCES = (
@@ -97,23 +98,56 @@ def texts(labels: Iterable[Label]) -> tuple[str, ...]:
     return tuple(sorted({str(label) for label in labels}))
 
 
-class LabelFilter:
-    """Which labels make an identity. A label stays if no drop pattern matches, or a keep pattern matches further."""
+class Pattern(NamedTuple):
+    """A regular expression for the beginning of keys, of labels of one source or of any (empty), to keep or to drop."""
 
-    def __init__(self, keep: Iterable[str] = _KEEP, drop: Iterable[str] = _DROP) -> None:
-        self._keep = tuple(re.compile(pattern) for pattern in keep)
-        self._drop = tuple(re.compile(pattern) for pattern in drop)
+    source: str
+    expression: re.Pattern[str]
+    drop: bool
+
+    def end(self, label: Label) -> int:
+        """Return how much of the key it matches; 0 if it does not, or nothing of it."""
+        if self.source and self.source != label.source:
+            return 0
+        match = self.expression.match(label.key)
+        return match.end() if match else 0
+
+
+class LabelFilter:
+    """Which labels make an identity: those that no pattern to drop matches, or one to keep further than the shortest.
+
+    `entries` come on top of the default, in Cilium's form: `[source:][!]expression`. With one to keep among them,
+    labels that no pattern matches do not count either.
+    """
+
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        own = [pattern(entry) for entry in entries]
+        kept = [Pattern("", re.compile(each), drop=False) for each in _KEEP]
+        dropped = [Pattern("", re.compile(each), drop=True) for each in _DROP]
+        self._keep = (*kept, *(each for each in own if not each.drop))
+        self._drop = (*dropped, *(each for each in own if each.drop))
+        self._only_kept = any(not each.drop for each in own)
 
     def __call__(self, label: Label) -> bool:
         if label.source == "reserved":
             return True
-        dropped = [match.end() for pattern in self._drop if (match := pattern.match(label.key))]
-        if not dropped:
-            return bool(self._drop) or self._kept(label.key) > 0
-        return self._kept(label.key) > min(dropped)
+        kept = max((each.end(label) for each in self._keep), default=0)
+        dropped = min((end for each in self._drop if (end := each.end(label))), default=0)
+        return kept > dropped or not (self._only_kept or dropped)
 
-    def _kept(self, key: str) -> int:
-        return max((match.end() for pattern in self._keep if (match := pattern.match(key))), default=0)
+
+def pattern(entry: str) -> Pattern:
+    """Return what an entry of a filter says. ValueError, with the reason, if it says nothing."""
+    source, colon, rest = entry.partition(":")
+    if not colon:
+        source, rest = "", entry
+    drop = rest.startswith("!")
+    if not rest.removeprefix("!"):
+        raise ValueError(f"{entry!r} names no label: write [source:][!]expression")
+    try:
+        return Pattern(source, re.compile(rest.removeprefix("!")), drop)
+    except re.error as error:
+        raise ValueError(f"{entry!r} is no regular expression: {error}") from None
 
 
 def pod_labels(
@@ -124,8 +158,15 @@ def pod_labels(
     service_account: str = "",
     cluster: str = "default",
     keep: LabelFilter | None = None,
+    fixed: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """The identity labels of a pod, canonical. What the pod itself claims of the reserved keys is overwritten."""
+    """The identity labels of a pod, canonical. What the pod itself claims of the reserved keys is overwritten.
+
+    One that asks for one of the `fixed` identities by its name has that label alone.
+    """
+    name = dict(labels).get(FIXED_IDENTITY, "") if fixed else ""
+    if name in fixed:
+        return (f"reserved:{name}",)
     known = {Label("k8s", key): value for key, value in labels if not key.startswith(NAMESPACE_LABELS)}
     known |= {Label("k8s", NAMESPACE_LABELS + key): value for key, value in namespace_labels}
     for key in (NAMESPACE, CLUSTER, SERVICE_ACCOUNT):

@@ -61,10 +61,47 @@ def test_the_default_filter(key, kept):
     assert LabelFilter()(Label("k8s", key)) is kept
 
 
-def test_a_filter_that_only_keeps_drops_the_rest():
-    only = LabelFilter(keep=["app"], drop=[])
-    assert [only(Label("k8s", key)) for key in ("app", "tier")] == [True, False]
-    assert only(Label("reserved", "host"))
+@pytest.mark.parametrize(
+    ("entries", "kept", "dropped"),
+    [
+        (
+            ["k8s:app"],
+            ["app", "application", "io.kubernetes.pod.namespace", "app.kubernetes.io/name"],
+            ["tier", "k8s-app"],
+        ),
+        (["!tier"], ["app"], ["tier", "tier-2"]),
+        (["k8s:!tier", "!role$"], ["app", "roles"], ["tier", "role"]),
+        (["container:!app"], ["app"], []),
+        (
+            ["topology\\.kubernetes\\.io/zone"],
+            ["topology.kubernetes.io/zone"],
+            ["topology.kubernetes.io/region", "app"],
+        ),
+        (["!app", "app\\.team"], ["app.team"], ["app.other", "tier"]),
+        (["!.*"], ["io.kubernetes.pod.namespace"], ["app"]),
+    ],
+)
+def test_a_filter_of_ones_own_comes_on_top_of_the_default(entries, kept, dropped):
+    accept = LabelFilter(entries)
+    assert [key for key in (*kept, *dropped) if accept(Label("k8s", key))] == kept
+    assert accept(Label("reserved", "host")), "reserved labels always count"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [("", "names no label"), ("!", "names no label"), ("k8s:", "names no label"), ("k8s:!(", "no regular expression")],
+)
+def test_an_entry_that_says_nothing_is_refused(entry, message):
+    with pytest.raises(ValueError, match=message):
+        LabelFilter([entry])
+
+
+def test_a_pod_may_ask_for_a_fixed_identity_by_its_name():
+    labels = [("app", "db"), ("io.cilium.fixed-identity", "kv-store")]
+    assert pod_labels("shop", labels, fixed=["kv-store"]) == ("reserved:kv-store",)
+    assert "k8s:app=db" in pod_labels("shop", labels, fixed=["other"])
+    assert "k8s:app=db" in pod_labels("shop", labels)
+    assert "k8s:app=db" in pod_labels("shop", labels[:1], fixed=["kv-store"])
 
 
 def test_the_identity_labels_of_a_pod():
