@@ -157,7 +157,15 @@ def status(node: str) -> dict[str, Any]:
             {"name": "datapath/prune", "state": "ok", "message": "0 repaired", "restarts": 0},
         ],
         "loopLagMs": {"p50": 0.1, "p99": 1.4, "max": 6.0},
-        "maps": [{"name": "cp_ct4_v1", "entries": 12, "maxEntries": 65536}],
+        "maps": [
+            {
+                "name": "cp_ct4_v1",
+                "entries": 12,
+                "maxEntries": 65536,
+                "pressure": 0.0002,
+                "setting": "conntrack.entries",
+            }
+        ],
     }
 
 

@@ -36,6 +36,24 @@ WIDE = Width(4096, "datapath_wide", "cp_vector4k_v1", "cp_class4k_v2")
 WIDTHS = (NARROW, WIDE)
 
 
+# Which setting of the agent gives a map its size.
+SETTINGS = {
+    "cp_ct4_v1": "conntrack.entries",
+    "cp_ct6_v1": "conntrack.entries",
+    "cp_ctu4_v1": "conntrack.unanswered",
+    "cp_ctu6_v1": "conntrack.unanswered",
+    "cp_iphost_v1": "maps.ipcache",
+    "cp_ipcidr_v1": "maps.ipcache",
+    "cp_set_v2": "maps.policySets",
+    "cp_port_v1": "maps.policyPorts",
+    "cp_range_v1": "maps.policyRanges",
+    "cp_frag4_v1": "maps.fragments",
+    "cp_frag6_v1": "maps.fragments",
+}
+SETTINGS |= {width.vectors: "maps.identities" for width in WIDTHS}
+SETTINGS |= {width.classes: "maps.policyClasses" for width in WIDTHS}
+
+
 def width_in_use(pins: Path) -> Width:
     """Return the width whose maps are the whole truth. Where both are pinned the narrow ones are, and go last."""
     return WIDE if (pins / WIDE.classes).exists() and not (pins / NARROW.classes).exists() else NARROW

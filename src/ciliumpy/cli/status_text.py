@@ -10,6 +10,7 @@ from ciliumpy.cli.output import Column, Item, Pairs, Problem, description, table
 from ciliumpy.cli.terminal import printable
 from ciliumpy.kit.units import format_bytes, format_duration
 
+SEVERITIES = ("error", "warning", "notice")
 WORDS = {"ok": "Ok", "degraded": "Degraded", "starting": "Starting", "stopped": "Stopped"}
 
 
@@ -155,6 +156,8 @@ def details(agent: Item) -> str:
         Column("  Name", lambda m: f"  {m['name']}"),
         Column("Entries", lambda m: m["entries"], right=True),
         Column("Size", lambda m: m["maxEntries"], right=True),
+        Column("Full", lambda m: f"{m['pressure']:.1%}", right=True),
+        Column("Setting", lambda m: m["setting"]),
     ]
     return (
         table(rows, sorted(agent["jobs"], key=lambda j: j["name"]))
@@ -165,7 +168,7 @@ def details(agent: Item) -> str:
 
 
 class Complaint(NamedTuple):
-    """`severity` is error or notice; `what` the object and field, the store or a job; `place` a file and line."""
+    """`severity` is one of SEVERITIES; `what` the object and field, the store or a job; `place` a file and line."""
 
     severity: str
     what: str
@@ -181,9 +184,9 @@ def problems(agents: Iterable[Item]) -> str:
             seen.setdefault(each, []).append(agent["node"])
     if not seen:
         return ""
-    counts = [(word, sum(each.severity == word for each in seen)) for word in ("error", "notice")]
+    counts = [(word, sum(each.severity == word for each in seen)) for word in SEVERITIES]
     text = ["Problems: " + ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts if n)]
-    for each in sorted(seen, key=lambda each: each.severity != "error"):
+    for each in sorted(seen, key=lambda each: SEVERITIES.index(each.severity)):
         text.append(f"  {each.severity} on {', '.join(seen[each])}: {each.what or each.place}")
         text += [f"    {line}" for line in each.message.splitlines()]
         if each.what and each.place:

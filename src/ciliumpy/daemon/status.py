@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy import __version__
+from ciliumpy.daemon import pressure
 from ciliumpy.endpoints.state import READY, shown_state
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS
@@ -60,10 +61,12 @@ class Status:
     def __call__(self) -> Object:
         parts, flows, rings = self._parts, self._flows, self._rings
         config, store, settled = parts.loaded.value, parts.reflector.state, parts.settle.done.is_set()
-        problems = list(self._problems())
+        fills = pressure.fills(parts.kernel.entries(), parts.datapath.maps)
+        counts = parts.enforcement.counts
+        tight = [*pressure.warnings(fills), *pressure.selectors(counts.bits, counts.bits_most)]
+        problems = [*self._problems(), *(_problem("warning", *said) for said in tight)]
         bad = store.state == "error" or any(p["severity"] == "error" for p in problems)
         state = "starting" if not settled else "degraded" if bad or parts.health.degraded() else "ok"
-        counts = parts.enforcement.counts
         lag = self._lag.lag()
         return {
             "node": config.name,
@@ -94,6 +97,7 @@ class Status:
                 "classes": counts.classes,
                 "bits": counts.bits,
                 "bitsTotal": counts.bits_total,
+                "bitsMost": counts.bits_most,
                 "pending": counts.pending,
             },
             "identities": len(parts.db.table(IDENTITIES)),
@@ -116,10 +120,7 @@ class Status:
                 for job in parts.health.all()
             ],
             "loopLagMs": {"p50": lag.p50, "p99": lag.p99, "max": lag.max},
-            "maps": [
-                {"name": name, "entries": entries, "maxEntries": parts.datapath.maps[name].max_entries}
-                for name, entries in sorted(parts.kernel.entries().items())
-            ],
+            "maps": [fill._asdict() for fill in fills],
         }
 
     def _endpoints(self) -> Object:

@@ -38,6 +38,7 @@ class IPCacheTarget:
     """`cp_iphost_v1` and `cp_ipcidr_v1`.
 
     A row whose identity has no vector yet waits for it: with an unknown identity the address would meet every deny.
+    Where the kernel refuses the vector the row is written all the same: without it the address would be the world's.
     """
 
     def __init__(self, maps: KernelMaps, epochs: Epochs, vectors: Table[SelectorVector]) -> None:
@@ -75,7 +76,7 @@ class IPCacheTarget:
         return await run_sized(len(rows) + len(known), self._repair, known, {row.prefix for row in rows})
 
     def _is_known(self, identity: int) -> bool:
-        return identity in self._vectors and self._vectors.status(identity).state == "done"
+        return identity in self._vectors and self._vectors.status(identity).state in {"done", "error"}
 
     async def _wait_for(self, rows: Sequence[IPCacheEntry]) -> None:
         """Wait until every identity has its vector in the kernel, for a while."""

@@ -8,6 +8,7 @@ import errno
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
+from ciliumpy.bpf.names import SETTINGS
 from ciliumpy.datapath import encode
 from ciliumpy.kit.errors import CiliumpyError
 
@@ -65,7 +66,9 @@ def write(map_: KernelMap, key: bytes, value: bytes) -> str:
 def refusal(map_: KernelMap, error: BaseException) -> str:
     """Say in a user's words why the kernel did not take a row."""
     if is_full(error):
-        return f"map {map_.name} is full: all {map_.max_entries} rows are in use"
+        setting = SETTINGS.get(map_.name)
+        more = f" ({setting} gives it more)" if setting else ""
+        return f"map {map_.name} is full: all {map_.max_entries} rows are in use{more}"
     return error.message if isinstance(error, CiliumpyError) else f"map {map_.name}: {error}"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from ciliumpy.bpf.names import WIDTHS
 from ciliumpy.datapath import encode
 from ciliumpy.datapath.kernel import KernelMap, KernelMaps, copy_widened, dump, write
+from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.tables.datapath import INSTALLED_SETS, InstalledSet
 from ciliumpy.tables.enforcement import POLICY_SETS, VECTORS, PolicySet, PortRow
 
@@ -46,7 +47,14 @@ class PolicyTarget:
     whether a slot in the kernel still names a set. Classes may be shared by sets.
     """
 
-    def __init__(self, db: Database, maps: KernelMaps, epochs: Epochs, in_use: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        db: Database,
+        maps: KernelMaps,
+        epochs: Epochs,
+        in_use: Callable[[int], bool],
+        has_vector: Callable[[int], bool] = lambda _: True,
+    ) -> None:
         self._db = db
         self._epochs = epochs
         self._sets = maps["cp_set_v2"]
@@ -54,6 +62,7 @@ class PolicyTarget:
         self._ranges = maps["cp_range_v1"]
         self._classes = [maps[width.classes] for width in WIDTHS if width.classes in maps]
         self._in_use = in_use
+        self._has_vector = has_vector
         self._installed: dict[int, list[Row]] = {}
         self._users: defaultdict[ClassKey, set[int]] = defaultdict(set)  # the sets of a class
         self._retired: dict[int, float] = {}  # set id -> when it may go
@@ -205,7 +214,11 @@ class PolicyTarget:
         return len(self._former)
 
     async def _vectors_settled(self) -> None:
-        """Wait until every vector that was written before now is in the kernel. CiliumpyError if one is not."""
+        """Wait until every vector that was written before now is in the kernel. CiliumpyError if one is not.
+
+        An identity that the kernel has no vector of at all, because it takes none, meets every deny of any set and
+        nothing else: it need not be waited for.
+        """
         for change in self._vector_feed.take():
             if change.deleted:
                 self._unsettled.discard(change.row.identity)
@@ -213,7 +226,12 @@ class PolicyTarget:
                 self._unsettled.add(change.row.identity)
         for identity in list(self._unsettled):
             if identity in self._vectors and self._vectors.status(identity).state != "done":
-                await self._vectors.wait_done(identity, VECTOR_TIMEOUT_S)
+                try:
+                    await self._vectors.wait_done(identity, VECTOR_TIMEOUT_S)
+                except CiliumpyError:
+                    if self._has_vector(identity):
+                        raise
+                    continue
             self._unsettled.discard(identity)
 
     def _install(self, rows: Sequence[PolicySet]) -> dict[Hashable, str]:

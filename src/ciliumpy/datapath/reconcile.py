@@ -36,8 +36,8 @@ class Reconcilers:
         maps, epochs = datapath.maps, datapath.epochs
         self._epochs = epochs
         self.endpoints = EndpointTarget(maps, epochs, datapath, db.table(ENDPOINTS))
-        self.policy = PolicyTarget(db, maps, epochs, self.endpoints.in_use)
         self.vectors, self._vector_rows = VectorTarget(maps, epochs), db.table(VECTORS)
+        self.policy = PolicyTarget(db, maps, epochs, self.endpoints.in_use, self.vectors.holds)
         self.width = Widening(db, datapath, self.vectors, self.policy)
         self.ipcache = IPCacheTarget(maps, epochs, db.table(VECTORS))
         self.collector = Collector(maps, datapath.now)

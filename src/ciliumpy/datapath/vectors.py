@@ -34,7 +34,7 @@ class VectorTarget:
         return [map_.name for map_ in self._maps]
 
     def holds(self, identity: int) -> bool:
-        """Tell whether the kernel has any vector of the identity."""
+        """Tell whether the kernel has any vector of the identity; without one it meets every deny, and no other."""
         return any(map_.lookup_bytes(encode.u32(identity)) is not None for map_ in self._maps)
 
     async def add(self, wide: KernelMap) -> None:

@@ -72,7 +72,8 @@ class Counts(msgspec.Struct, frozen=True):
     sets: int
     classes: int
     bits: int
-    bits_total: int
+    bits_total: int  # for which there is room now
+    bits_most: int  # for which room can be made
     pending: int  # what is not yet in force of the tables as they are: 0 when the kernel has it all
 
 
@@ -176,6 +177,7 @@ class Controller:
             classes=sum(len(row.classes) for row in sets),
             bits=len(self._bits),
             bits_total=self._bits.size,
+            bits_most=self._bits.most,
             pending=len(self._pending)
             + len(self._dirty)
             + list(self._refused.values()).count(WAITS)

@@ -9,9 +9,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ciliumpy.bpf.build import OBJECTS, SOURCES
+from ciliumpy.bpf.names import NARROW, SETTINGS, WIDE
 from ciliumpy.cli.app import ROOT
 from ciliumpy.cli.reference import drop_reasons, manual, maps, settings, tables
 from ciliumpy.daemon.config import AgentConfig
@@ -53,7 +55,20 @@ def test_every_map_is_there_with_what_it_holds() -> None:
     silent = [name for name in found if not about.get(name) and not name.startswith("cp_scratch")]
     assert silent == [], "layout.h has a comment that begins with the map's name and says what it holds"
     assert {name.rpartition("_")[0] for name in found} >= maps.AGENT
-    assert set(AgentConfig().map_sizes()) == set(maps.settings())
+    assert {name: SETTINGS[name] for name in AgentConfig().map_sizes()} == changed_by()
+    assert [SETTINGS[name] for name in WIDE.maps] == [SETTINGS[name] for name in NARROW.maps]
+
+
+def changed_by() -> dict[str, str]:
+    """Which setting gives each map its size: found by changing them one by one."""
+    plain, odd = AgentConfig(), 12345
+    found: dict[str, str] = {}
+    for part in ("conntrack", "maps"):
+        for field in msgspec.structs.fields(getattr(plain, part)):
+            changed = msgspec.structs.replace(getattr(plain, part), **{field.name: odd})
+            sizes = msgspec.structs.replace(plain, **{part: changed}).map_sizes()
+            found |= {name: f"{part}.{field.encode_name}" for name, size in sizes.items() if size == odd}
+    return found
 
 
 @pytest.mark.skipif(not (OBJECTS / "datapath.o").exists(), reason="the objects are not built")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ciliumpy.bpf.names import SETTINGS
 from ciliumpy.bpf.programs import load_object
 from ciliumpy.datapath.kernel import dump, is_full, refusal, write, write_all
 
@@ -73,7 +74,7 @@ def test_a_full_map_refuses_new_keys_only(maps, name) -> None:
     with pytest.raises(Exception) as caught:
         map_.update(keys[3], value)
     assert is_full(caught.value)
-    assert refusal(map_, caught.value) == f"map {name} is full: all 3 rows are in use"
+    assert refusal(map_, caught.value) == f"map {name} is full: all 3 rows are in use ({SETTINGS[name]} gives it more)"
     assert write(map_, keys[0], b"\1" * len(value)) == ""
     errors = write_all(map_, dict.fromkeys([keys[3], keys[1]], b"\2" * len(value)))
     assert list(errors) == [keys[3]], "the others of the batch are written"

@@ -8,12 +8,15 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
+from ciliumpy.bpf.names import SETTINGS
 from ciliumpy.datapath import encode
 from ciliumpy.datapath import policy as module
 from ciliumpy.datapath.desired import DesiredEndpoints
 from ciliumpy.datapath.epochs import Epochs
 from ciliumpy.datapath.kernel import dump
 from ciliumpy.datapath.policy import PolicyTarget
+from ciliumpy.datapath.vectors import VectorTarget
+from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.tables.datapath import INSTALLED_SETS, KERNEL_ENDPOINTS
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.enforcement import POLICY_SETS, VECTORS, Level, PolicySet, PortClass, PortRow, SelectorVector
@@ -96,10 +99,37 @@ async def test_a_set_that_finds_a_full_map_leaves_nothing_and_the_former_in_forc
     third = make(3, classes=(PortClass(30, ALLOW.levels),), ports=(PortRow(0, 6, 7, 7, 30), PortRow(0, 6, 8, 9, 30)))
     put(db, third)
     errors = await target.update([third])
-    assert errors == {3: f"map {full} is full: all 2 rows are in use; the former policy stays in force"}
+    why = f"map {full} is full: all 2 rows are in use ({SETTINGS[full]} gives it more)"
+    assert errors == {3: f"{why}; the former policy stays in force"}
     assert {name: dict(map_.rows) for name, map_ in kernel.maps.items()} == before
     assert db.table(INSTALLED_SETS).get((300, None)).id == 1
     assert not target.holds(3)
+
+
+async def test_a_vector_that_the_kernel_refuses_holds_up_no_set_if_there_is_none_at_all(db) -> None:
+    kernel = Kernel({"cp_vector_v1": 1})
+    epochs = Epochs(kernel.maps)
+    vectors = VectorTarget(kernel.maps, epochs)
+    target = PolicyTarget(db, kernel.maps, epochs, Users(), vectors.holds)
+    rows = [SelectorVector(300, MASK), SelectorVector(301, MASK)]
+    with db.write() as txn:
+        for row in rows:
+            txn.upsert(VECTORS, row)
+    errors = await vectors.update(rows)
+    assert list(errors) == [301]
+    table = db.table(VECTORS)
+    table.set_status(300, table.revision_of(300), "done")
+    table.set_status(301, table.revision_of(301), "error", errors[301])
+    put(db, make())
+    assert await target.update([make()]) == {}, "301 meets every deny of it, and nothing else"
+    # Who has an old vector might meet an allow that is no longer for him.
+    table.set_status(300, table.revision_of(300), "error", "no memory")
+    with db.write() as txn:
+        txn.upsert(VECTORS, SelectorVector(300, bytes(128)))
+    table.set_status(300, table.revision_of(300), "error", "no memory")
+    put(db, make(2))
+    with pytest.raises(CiliumpyError, match="no memory"):
+        await target.update([make(2)])
 
 
 async def test_what_the_structs_cannot_hold_is_refused(kernel: Kernel, db) -> None:

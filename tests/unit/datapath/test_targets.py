@@ -319,6 +319,17 @@ async def test_an_identity_without_a_vector_is_an_error(kernel: Kernel, epochs: 
     assert await target.update([IPCacheEntry("10.0.0.2/32", 301)]) == {"10.0.0.2/32": "identity 301 is not known yet"}
 
 
+async def test_an_address_whose_vector_the_kernel_refuses_is_still_not_the_worlds(kernel: Kernel, epochs, db) -> None:
+    target = IPCacheTarget(kernel.maps, epochs, db.table(VECTORS))
+    with db.write() as txn:
+        txn.upsert(VECTORS, SelectorVector(300, bytes(128)))
+    db.table(VECTORS).set_status(300, db.table(VECTORS).revision_of(300), "error", "map cp_vector_v1 is full")
+    assert await target.update([IPCacheEntry("10.0.0.1/32", 300)]) == {}
+    row = kernel.row("cp_iphost_v1", encode.address("10.0.0.1"))
+    assert row["identity"] == 300
+    assert kernel.row("cp_vector_v1", encode.u32(300)) is None, "and so it meets every deny and no allow"
+
+
 async def test_a_full_ipcache_says_so_on_the_rows_that_do_not_fit(db) -> None:
     kernel = Kernel({"cp_iphost_v1": 2})
     epochs = Epochs(kernel.maps)
@@ -326,7 +337,8 @@ async def test_a_full_ipcache_says_so_on_the_rows_that_do_not_fit(db) -> None:
     vector(db, 300)
     target = IPCacheTarget(kernel.maps, epochs, db.table(VECTORS))
     errors = await target.update([IPCacheEntry(f"10.0.0.{n}/32", 300) for n in range(1, 5)])
-    assert errors == dict.fromkeys(["10.0.0.3/32", "10.0.0.4/32"], "map cp_iphost_v1 is full: all 2 rows are in use")
+    text = "map cp_iphost_v1 is full: all 2 rows are in use (maps.ipcache gives it more)"
+    assert errors == dict.fromkeys(["10.0.0.3/32", "10.0.0.4/32"], text)
 
 
 async def test_ipcache_drift_is_repaired(kernel: Kernel, epochs: Epochs, db) -> None:

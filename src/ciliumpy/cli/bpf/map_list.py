@@ -21,6 +21,7 @@ COLUMNS = [
     Column("VALUE", lambda m: m["valueSize"], right=True),
     Column("ENTRIES", lambda m: "-" if m["entries"] is None else m["entries"], right=True),
     Column("MAX", lambda m: m["maxEntries"], right=True),
+    Column("FULL", lambda m: full(m["entries"], m["maxEntries"]), right=True),
     Column("MEMORY", lambda m: format_bytes(m["memoryBytes"]), right=True),
     Column("ID", lambda m: m["id"], wide=True, right=True),
     Column("PATH", lambda m: m["path"], wide=True),
@@ -53,6 +54,11 @@ def run(path: Where = None, lab: Lab = None, node: Node = None, output: Output =
         errors=errors,
         empty="No maps found.",
     )
+
+
+def full(entries: int | None, room: int) -> str:
+    """Return a share in per cent."""
+    return f"{entries / room:.1%}" if entries is not None and room else "-"
 
 
 def maps(folder: Path) -> list[dict[str, Any]]:

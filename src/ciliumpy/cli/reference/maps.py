@@ -6,11 +6,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-import msgspec
-
 from ciliumpy.bpf.build import SOURCES
+from ciliumpy.bpf.names import SETTINGS
 from ciliumpy.cli.reference.markdown import code, head, table
-from ciliumpy.daemon.config import AgentConfig
 
 AGENT = {  # the rest is written by the programs
     "cp_endpoint",
@@ -56,7 +54,7 @@ def page() -> str:
     layout = (SOURCES / "layout.h").read_text(encoding="utf-8")
     numbers = dict(re.findall(r"^#define (\w+) (\d+)", layout, re.MULTILINE))
     numbers |= dict(re.findall(r"(\w+_COUNT) = (\d+)", layout))
-    about, sizes, structs = comments(layout), settings(), definitions(layout)
+    about, structs = comments(layout), definitions(layout)
     maps = declared_maps()
     rows = [
         (
@@ -65,7 +63,7 @@ def page() -> str:
             link(each.key, structs),
             link(each.value, structs),
             entries(each.entries, numbers),
-            code(sizes.get(each.name, "")),
+            code(SETTINGS.get(each.name, "")),
             writer(each.name),
             about.get(each.name, SCRATCH if each.name.startswith("cp_scratch") else ""),
         )
@@ -113,18 +111,6 @@ def comments(layout: str) -> dict[str, str]:
                 found[name] = (
                     re.sub(r"^[A-Z_]+(\([\dA-Z_]+\))?( of (\w+))?[,.;:] ?(NO_PREALLOC[,:] )?", "", said) or said
                 )
-    return found
-
-
-def settings() -> dict[str, str]:
-    """Return which setting gives each map its size: found by changing them one by one."""
-    plain, odd = AgentConfig(), 12345
-    found: dict[str, str] = {}
-    for part in ("conntrack", "maps"):
-        for field in msgspec.structs.fields(getattr(plain, part)):
-            changed = msgspec.structs.replace(getattr(plain, part), **{field.name: odd})
-            sizes = msgspec.structs.replace(plain, **{part: changed}).map_sizes()
-            found |= {name: f"{part}.{field.encode_name}" for name, size in sizes.items() if size == odd}
     return found
 
 
