@@ -79,7 +79,7 @@ _ciliumpy_words() {
             "bpf policy")
             echo "list get" ;;
         "policy")
-            echo "list get validate" ;;
+            echo "list get import delete wait validate" ;;
         "node" |\
             "bpf config" |\
             "bpf frag")
@@ -174,6 +174,12 @@ _ciliumpy_flags() {
         "policy list" |\
             "policy get")
             echo "--namespace -n --lab --node --output -o --help -h" ;;
+        "policy import")
+            echo "--no-wait --wait --timeout --lab --node --output -o --help -h" ;;
+        "policy delete")
+            echo "--file -f --namespace -n --no-wait --wait --timeout --lab --node --output -o --help -h" ;;
+        "policy wait")
+            echo "--revision --gone --timeout --namespace -n --lab --node --help -h" ;;
         "policy validate")
             echo "--strict --quiet -q --config --set --output -o --help -h" ;;
         "ip list")
@@ -237,6 +243,9 @@ _ciliumpy_value() {
             "policy:--lab" |\
             "policy list:--lab" |\
             "policy get:--lab" |\
+            "policy import:--lab" |\
+            "policy delete:--lab" |\
+            "policy wait:--lab" |\
             "ip:--lab" |\
             "ip list:--lab" |\
             "ip get:--lab" |\
@@ -317,6 +326,9 @@ _ciliumpy_value() {
             "policy:--node" |\
             "policy list:--node" |\
             "policy get:--node" |\
+            "policy import:--node" |\
+            "policy delete:--node" |\
+            "policy wait:--node" |\
             "ip:--node" |\
             "ip list:--node" |\
             "ip get:--node" |\
@@ -413,6 +425,10 @@ _ciliumpy_value() {
             "policy list:-o" |\
             "policy get:--output" |\
             "policy get:-o" |\
+            "policy import:--output" |\
+            "policy import:-o" |\
+            "policy delete:--output" |\
+            "policy delete:-o" |\
             "ip:--output" |\
             "ip:-o" |\
             "ip list:--output" |\
@@ -593,6 +609,10 @@ _ciliumpy_value() {
             "hubble observe:--time-format" |\
             "endpoint list:--labels" |\
             "endpoint list:-l" |\
+            "policy import:--timeout" |\
+            "policy delete:--timeout" |\
+            "policy wait:--revision" |\
+            "policy wait:--timeout" |\
             "policy validate:--set" |\
             "ip list:--labels" |\
             "ip list:-l" |\
@@ -617,6 +637,8 @@ _ciliumpy_value() {
             echo "any" ;;
         "observe:--input-file" |\
             "hubble observe:--input-file" |\
+            "policy delete:--file" |\
+            "policy delete:-f" |\
             "policy validate:--config" |\
             "lab up:--file" |\
             "lab up:-f" |\
@@ -720,6 +742,10 @@ _ciliumpy_value() {
             "policy list:-n" |\
             "policy get:--namespace" |\
             "policy get:-n" |\
+            "policy delete:--namespace" |\
+            "policy delete:-n" |\
+            "policy wait:--namespace" |\
+            "policy wait:-n" |\
             "lab delete:--namespace" |\
             "lab delete:-n" |\
             "lab run:--namespace" |\

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from ciliumpy.api.admin import AdminContext
+from ciliumpy.api.admin_changes import Objects
 from ciliumpy.api.admin_server import serve
 from ciliumpy.daemon import config
 from ciliumpy.daemon.runtime import RuntimeConfig
 from ciliumpy.model.cnp import decode_policy
+from ciliumpy.model.options import PolicyOptions
+from ciliumpy.policy.repository import PolicyKey, Repository
 from ciliumpy.state.database import Database
+from ciliumpy.store.changes import Changes
+from ciliumpy.store.decode import version_of
+from ciliumpy.store.directory.store import DirectoryStore, create_store
+from ciliumpy.store.interface import Key
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, KernelEndpoint
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.enforcement import SELECTOR_BITS, SelectorBit
@@ -119,8 +126,9 @@ def database(node: str) -> Database:
                 KERNEL_ENDPOINTS,
                 KernelEndpoint(slot, 1, 10 + slot, 2, device, identity, 7, enforced, False, mac, host_mac, v4, v6),
             )
-        rules = decode_policy(API_POLICY).rules
-        txn.upsert(POLICIES, Policy("CiliumNetworkPolicy", "shop", "api", rules, "/store/policy.yaml"))
+        rules, version = decode_policy(API_POLICY).rules, version_of(API_POLICY)
+        own = Policy("CiliumNetworkPolicy", "shop", "api", rules, "/store/policy.yaml", version=version)
+        txn.upsert(POLICIES, own)
         txn.upsert(SELECTOR_BITS, SelectorBit(0, "k8s:io.kubernetes.pod.namespace=shop,k8s:tier=frontend"))
     db.table(KERNEL_ENDPOINTS).reconciled = True
     for policy in db.table(POLICIES).all():
@@ -169,6 +177,43 @@ def status(node: str) -> dict[str, Any]:
     }
 
 
+class Enforced:
+    """Policy of one agent as the controller tells of it."""
+
+    def __init__(self, db: Database) -> None:
+        self.revision = self.realised = 3
+        self.pending = 0
+        self._repository = Repository()
+        for identity in db.table(IDENTITIES).all():
+            if db.table(ENDPOINTS).by("identity", identity.id):
+                self._repository.set_subject(identity.id, identity.labels)
+        for row in db.table(POLICIES).all():
+            self._repository.set_policy(PolicyKey(row.kind, row.namespace, row.name), row.rules)
+
+    @property
+    def counts(self) -> Enforced:
+        return self
+
+    def subjects_of(self, kind: str, namespace: str, name: str) -> set[int]:
+        return self._repository.selected_by(PolicyKey(kind, namespace, name))
+
+    def refusals_of(self, identity: int) -> list[str]:
+        return []
+
+
+def objects(db: Database, folder: Path) -> Objects:
+    """The store of a lab, which no agent follows: what is imported is in its files and in no table."""
+
+    def origins(key: Key) -> list[tuple[str, int]]:
+        row = db.table(POLICIES).get(tuple(key))
+        return [(row.origin, 1)] if row else []
+
+    async def document_of(key: Key) -> dict[str, Any] | None:
+        return API_POLICY if db.table(POLICIES).get(tuple(key)) else None
+
+    return Objects(Changes(DirectoryStore(folder), origins, PolicyOptions()), document_of, Enforced(db))
+
+
 async def monitor(types: frozenset[str]) -> AsyncIterator[bytes]:
     for kind in sorted(types or {"drop", "trace"}):
         yield json.dumps({"type": kind}).encode()
@@ -202,6 +247,7 @@ class Lab:
 
     def start(self) -> None:
         self._thread.start()
+        create_store(self.run_dir / "labs" / LAB / "store")
         for node in PLACES:
             asyncio.run_coroutine_threadsafe(self._serve(node), self._loop).result(10)
             self.announce(node)
@@ -227,7 +273,8 @@ class Lab:
     async def _serve(self, node: str) -> None:
         self.folder(node).mkdir(parents=True)
         settings = configuration(self.folder(node), node)
-        context = AdminContext(self.databases[node], lambda: self._status(node), settings, monitor)
+        store = objects(self.databases[node], self.run_dir / "labs" / LAB / "store")
+        context = AdminContext(self.databases[node], lambda: self._status(node), settings, monitor, store)
         listening = asyncio.Event()
         server = serve(context, self.folder(node) / "agent.sock", listening.set)
         self._servers[node] = asyncio.get_running_loop().create_task(server)

@@ -18,7 +18,7 @@ from ciliumpy.cli.__main__ import main
 from tests.golden.agents import Lab, lab
 
 FILES = sorted((Path(__file__).parent / "cli").glob("*.txt"))
-FITS_120 = {"endpoint", "ip", "validate"}
+FITS_120 = {"endpoint", "ip"}
 FITS_80 = {"status", "identity", "policy", "node", "statedb", "errors"}
 
 

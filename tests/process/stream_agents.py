@@ -15,6 +15,7 @@ from ciliumpy.api.admin_server import serve
 from ciliumpy.flows.pipeline import FlowPipeline
 from ciliumpy.kit.clock import SystemClock
 from ciliumpy.state.database import WriteTransaction
+from tests.golden.agents import objects
 from tests.unit.flows import events
 from tests.unit.flows.rings import Rings
 
@@ -45,7 +46,7 @@ class Agent:
                 yield record
 
         rings = {"monitor": {"cpus": 2, "rings": 2, "ringBytes": 1048576}, "state": "ok"}
-        context = AdminContext(self.db, lambda: rings, dict, monitor)
+        context = AdminContext(self.db, lambda: rings, dict, monitor, objects(self.db, path.parent))
         self._jobs = [
             asyncio.ensure_future(self.pipeline.run()),
             asyncio.ensure_future(serve(context, path, listening.set)),

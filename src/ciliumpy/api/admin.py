@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The admin API: what the agent knows, as JSON over HTTP. Reading only, but for a few settings.
+"""The admin API: what the agent knows, as JSON over HTTP. What it changes: a few settings, and the store's objects.
 
     GET /v1/health                          {"status": "ok" | "degraded" | "starting"}
     GET /v1/status                          the agent's status as one object
@@ -12,6 +12,7 @@
     GET /v1/config      /v1/config/{key}                    the configuration in force, and where it came from
     PUT /v1/config/{key}                    {"value": "debug"}: change a setting until the agent's next start
     GET /v1/monitor?type=drop,trace         events as they come, one JSON object a line
+    POST /v1/objects  /v1/objects/delete    change the store; these and /v1/policies/wait: see admin_changes.py
 
 Lists are {"items": [...]}; errors {"message", "hint"} with a status of 4xx or 5xx. Keys are camelCase and stay.
 """
@@ -31,6 +32,9 @@ from starlette.routing import Route
 
 from ciliumpy.api import admin_objects as objects
 from ciliumpy.api import admin_statedb as statedb
+from ciliumpy.api.admin_changes import ChangeHandlers, Objects
+from ciliumpy.api.answers import AbsentError
+from ciliumpy.api.answers import error as error_answer
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.identities import IDENTITIES
@@ -51,10 +55,6 @@ T = TypeVar("T")
 SLICE = 256  # rows that are encoded before other jobs have their turn
 
 _log = logging.getLogger(__name__)
-
-
-class AbsentError(CiliumpyError):
-    """What was asked for is not there."""
 
 
 class Settings(Protocol):
@@ -81,11 +81,12 @@ class AdminContext(NamedTuple):
     status: Callable[[], Mapping[str, Any]]
     config: Settings
     monitor: Callable[[frozenset[str]], AsyncIterator[bytes]]
+    objects: Objects
 
 
 def application(context: AdminContext) -> Starlette:
     """Return the ASGI application."""
-    handlers = Handlers(context)
+    handlers, changes = Handlers(context), ChangeHandlers(context.db, context.objects)
     routes = [
         Route("/v1/health", handlers.health),
         Route("/v1/status", handlers.status),
@@ -97,7 +98,11 @@ def application(context: AdminContext) -> Starlette:
         Route("/v1/endpoints/{id:int}", handlers.endpoint),
         Route("/v1/identities", handlers.identities),
         Route("/v1/identities/{id:int}", handlers.identity),
+        Route("/v1/objects", changes.write, methods=["POST"]),
+        Route("/v1/objects/delete", changes.delete, methods=["POST"]),
+        Route("/v1/objects/{kind}/{namespace}/{name}", changes.document),
         Route("/v1/policies", handlers.policies),
+        Route("/v1/policies/wait", changes.wait, methods=["POST"]),
         Route("/v1/policies/{namespace}/{name}", handlers.policy),
         Route("/v1/nodes", handlers.nodes),
         Route("/v1/ipcache", handlers.ipcache),
@@ -147,7 +152,7 @@ class Handlers:
         try:
             value = json.loads(await request.body())["value"]
         except (ValueError, TypeError, LookupError):
-            return _error(400, 'the body wants to be {"value": ...}', None)
+            return error_answer(400, 'the body wants to be {"value": ...}', None)
         key, text = request.path_params["key"], value if isinstance(value, str) else json.dumps(value)
         changed = self._context.config.change(key, text)
         _log.warning("%s is %s from now on, until the next start", key, text)
@@ -240,18 +245,14 @@ def _json(value: Mapping[str, Any]) -> str:
 async def _refused(request: Request, error: Exception) -> Response:
     """Answer what starlette itself refuses: no such path, a method that the path does not have."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return _error(status, f"{request.method} {request.url.path}: {getattr(error, 'detail', error)}", None)
+    return error_answer(status, f"{request.method} {request.url.path}: {getattr(error, 'detail', error)}", None)
 
 
 async def _explained(_: Request, error: Exception) -> Response:
     status = 404 if isinstance(error, AbsentError) else 409
-    return _error(status, str(error), getattr(error, "hint", None))
+    return error_answer(status, str(error), getattr(error, "hint", None))
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _error(500, f"{type(error).__name__}: {error}", "this is a defect; the agent's log has more")
-
-
-def _error(status: int, message: str, hint: str | None) -> Response:
-    return JSONResponse({"message": message, "hint": hint or ""}, status_code=status)
+    return error_answer(500, f"{type(error).__name__}: {error}", "this is a defect; the agent's log has more")

@@ -96,6 +96,7 @@ def policy(db: Database, row: Policy) -> Object:
         "rules": len(row.rules),
         "notices": list(row.notices),
         "origin": row.origin,
+        "version": row.version,
     }
 
 

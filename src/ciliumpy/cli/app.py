@@ -162,6 +162,9 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
             {
                 "list": Verb("ciliumpy.cli.policy.list", "List the policies, and what of them has no effect."),
                 "get": Verb("ciliumpy.cli.policy.get", "Show one policy as the agent has understood it."),
+                "import": Verb("ciliumpy.cli.policy.import_", "Put policies into the store: all, or none of them."),
+                "delete": Verb("ciliumpy.cli.policy.delete", "Take policies out of the store."),
+                "wait": Verb("ciliumpy.cli.policy.wait", "Wait until policies are in force on all nodes."),
                 "validate": Verb(
                     "ciliumpy.cli.policy.validate", "Check manifests without an agent: every fault at once."
                 ),

@@ -22,6 +22,14 @@ _PLAIN = frozenset(range(33, 127)) - frozenset(b'%"<>\\^`{|}#')
 MAX_LINE = 65536  # of the status line or a header
 
 
+class RefusedError(CiliumpyError):
+    """The agent takes none of what it was given; `faults` say what is wrong with which: index, path, message."""
+
+    def __init__(self, message: str, hint: str | None, faults: list[dict[str, Any]]) -> None:
+        super().__init__(message, hint)
+        self.faults = faults
+
+
 class AdminClient:
     """The admin API of one agent."""
 
@@ -51,6 +59,12 @@ class AdminClient:
 
         return self._ask(path, method="PUT", body=json.dumps(value).encode())
 
+    def post(self, path: str, value: Any) -> Any:
+        """As `put`; RefusedError where the agent says what of it is wrong."""
+        import json
+
+        return self._ask(path, method="POST", body=json.dumps(value).encode())
+
     def _ask(self, path: str, **request: Any) -> Any:
         with self._request(path, **request) as answer:
             body = answer.read()
@@ -64,6 +78,8 @@ class AdminClient:
         message = said.get("message") or f"the agent answered {path} with status {status}"
         if message.endswith((": Not Found", ": Method Not Allowed")):
             return self._other_version(path)
+        if "faults" in said:
+            return RefusedError(message, said.get("hint") or None, said["faults"])
         return CiliumpyError(message, said.get("hint") or None)
 
     def _other_version(self, path: str) -> CiliumpyError:

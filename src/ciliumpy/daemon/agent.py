@@ -95,7 +95,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     publish = Reconciler(db, ENDPOINTS, target, clock=clock, hold_prune=True)
     settle = Settle(db, reflector.ready, ipcache, kernel, publish)
     servers = Servers(
-        Parts(loaded, clock, db, health, reflector, own, datapath, kernel, enforcement, endpoints, settle)
+        Parts(loaded, clock, db, health, store, reflector, own, datapath, kernel, enforcement, endpoints, settle)
     )
 
     jobs = JobGroup("", health, clock)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ciliumpy.api import peers
 from ciliumpy.api.admin import AdminContext
+from ciliumpy.api.admin_changes import Objects
 from ciliumpy.api.admin_server import serve as serve_admin
 from ciliumpy.api.cni import CniServer
 from ciliumpy.api.cni_messages import LIMITED, UNAVAILABLE, Failure
@@ -18,6 +19,7 @@ from ciliumpy.daemon.settle import listen
 from ciliumpy.daemon.status import Parts, Status
 from ciliumpy.flows.pipeline import FlowPipeline
 from ciliumpy.state.lag import LoopLag
+from ciliumpy.store.changes import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,7 +54,10 @@ class Servers:
         self._flows = flows = FlowPipeline(self._rings, parts.db, parts.clock, config.hubble.flows)
         self._lag = LoopLag()
         status = Status(parts, self._flows, self._rings, self._lag)
-        self._admin = AdminContext(parts.db, status, RuntimeConfig(parts.loaded, found(parts)), flows.monitor)
+        store = parts.reflector
+        changes = Changes(parts.store, store.origins_of, config.policy_options)
+        objects = Objects(changes, store.document_of, parts.enforcement)
+        self._admin = AdminContext(parts.db, status, RuntimeConfig(parts.loaded, found(parts)), flows.monitor, objects)
         self._cni = CniServer(
             parts.endpoints, parts.own.gateway, config.run / rundir.CNI_SOCKET, lambda: unavailable(parts)
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ciliumpy.state.database import Database
     from ciliumpy.state.health import HealthRegistry
     from ciliumpy.state.lag import LoopLag
+    from ciliumpy.store.interface import Store
     from ciliumpy.store.reflector import Reflector
 
 Object = dict[str, Any]
@@ -42,6 +43,7 @@ class Parts(NamedTuple):
     clock: Clock
     db: Database
     health: HealthRegistry
+    store: Store
     reflector: Reflector
     own: Own
     datapath: Datapath
@@ -99,6 +101,7 @@ class Status:
                 "bitsTotal": counts.bits_total,
                 "bitsMost": counts.bits_most,
                 "pending": counts.pending,
+                "realised": counts.realised,
             },
             "identities": len(parts.db.table(IDENTITIES)),
             "hubble": {

@@ -75,6 +75,7 @@ class Counts(msgspec.Struct, frozen=True):
     bits_total: int  # for which there is room now
     bits_most: int  # for which room can be made
     pending: int  # what is not yet in force of the tables as they are: 0 when the kernel has it all
+    realised: int  # the last revision of which all is in force
 
 
 class Controller:
@@ -124,6 +125,7 @@ class Controller:
         self._cleared: list[Selector] = []
         self._slice_began_ns = 0
         self._begun = False
+        self._realised = 0
         self._compiling = False  # what was taken from the tables is not all in `_pending` yet
 
     async def run(self, job: Job) -> None:
@@ -164,8 +166,18 @@ class Controller:
             await self._compile()
         self._compiling = False
         self._settle()
+        if not (self._pending or self._dirty or self._refused or self._feeds.held):
+            self._realised = self._repository.revision
         self._retire()
         await self._free_bits()
+
+    def subjects_of(self, kind: str, namespace: str, name: str) -> set[int]:
+        """Return the local identities that a policy selects, as far as it was taken over."""
+        return self._repository.selected_by(PolicyKey(kind, namespace, name))
+
+    def refusals_of(self, identity: int) -> list[str]:
+        """Return why policy of a local identity is not in force and will not be until something changes."""
+        return sorted(why for variant, why in self._refused.items() if variant.identity == identity)
 
     @property
     def counts(self) -> Counts:
@@ -178,6 +190,7 @@ class Controller:
             bits=len(self._bits),
             bits_total=self._bits.size,
             bits_most=self._bits.most,
+            realised=self._realised,
             pending=len(self._pending)
             + len(self._dirty)
             + list(self._refused.values()).count(WAITS)

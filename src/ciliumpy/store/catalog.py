@@ -85,6 +85,14 @@ class Catalog:
     def origins(self) -> set[str]:
         return set(self._claims) | {group for group in self._problems if isinstance(group, str)}
 
+    def origins_of(self, key: Key) -> list[tuple[str, int]]:
+        """Return where an object stands, file and line: first that in force, then those refused beside it."""
+        holder = self._in_force.get(key)
+        if holder is None:
+            return []
+        places = [holder, *sorted(self._rivals.get(key, ()))]
+        return [(origin, self._claims[origin][key].line) for origin in places]
+
     def read(self, read: Read) -> Iterator[Decision | None]:
         """Judge an origin. Gives None after each document, so that others may have their turn; last, the decision."""
         judge = _Judge(self, read.origin)

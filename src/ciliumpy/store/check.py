@@ -11,10 +11,11 @@ from ciliumpy.model.errors import FieldError, path_text
 from ciliumpy.store.catalog import flat
 from ciliumpy.store.decode import UNENFORCED, check_kind, decode
 from ciliumpy.store.faults import faults
+from ciliumpy.store.given import Object
 from ciliumpy.store.kinds import KINDS, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from ciliumpy.model.errors import Path
     from ciliumpy.model.options import PolicyOptions
@@ -53,14 +54,6 @@ class Finding(NamedTuple):
     rule: str  # a key of RULES
     message: str
     excerpt: str
-
-
-class Object(NamedTuple):
-    """An object without fault, and where it stands."""
-
-    key: Key
-    document: Document
-    file: str
 
 
 class Report(NamedTuple):
@@ -162,9 +155,3 @@ class _Check:
         name: str = "",
     ) -> None:
         self.findings.append(Finding(file, line, column, name, field, LEVELS[rule], rule, message, excerpt[:200]))
-
-
-def only(report: Report, kinds: Iterable[str]) -> Iterator[Object]:
-    """Return the objects of these kinds."""
-    wanted = set(kinds)
-    return (each for each in report.objects if each.key.kind in wanted)

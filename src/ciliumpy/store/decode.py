@@ -7,7 +7,10 @@ Fields that nobody here reads are accepted, as the API server accepted them; ins
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from ciliumpy.model.cluster_np import decode_cluster_network_policy
 from ciliumpy.model.cnp import decode_policy
@@ -46,6 +49,11 @@ class Decoded(NamedTuple):
     notices: tuple[tuple[Path, str], ...] = ()
 
 
+def version_of(document: Mapping[str, Any]) -> str:
+    """Return what changes with an object's content, and not with how its text is laid out."""
+    return hashlib.blake2b(msgspec.json.encode(document), digest_size=8).hexdigest()
+
+
 def check_kind(document: Mapping[str, Any]) -> str | None:
     """Return None where the document's kind is known, else what to say. FieldError on a wrong API version."""
     kind = KINDS.get(document["kind"])
@@ -76,6 +84,7 @@ def _policy(key: Key, document: dict[str, Any], origin: str, options: PolicyOpti
         rules=decoded.rules,
         origin=origin,
         notices=tuple(f"{path_text(path)}: {text}" for path, text in notices),
+        version=version_of(document),
     )
     return Decoded(source.POLICIES, row, notices + extra)
 

@@ -10,7 +10,7 @@ import msgspec
 from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ciliumpy.model.documents import Document, DocumentError
@@ -63,6 +63,9 @@ class Batch(NamedTuple):
     synced: bool
 
 
+Change = Literal["created", "configured", "unchanged", "deleted", "absent"]
+
+
 class StoreConflictError(CiliumpyError):
     """The object is there already, or not there, or has another version."""
 
@@ -92,6 +95,13 @@ class Transaction(Protocol):
         """Create or update."""
         ...
 
+    def change_all(self, prepared: Mapping[Key, bytes], gone: Iterable[Key] = ()) -> Sequence[Change]:
+        """Put some objects (see Store.prepare) and delete others, all or none; return what changes by each, in order.
+
+        CiliumpyError where one stands in a file that is not ours to write.
+        """
+        ...
+
     def delete(self, kind: str, name: str, namespace: str = "") -> bool:
         """Return whether there was such an object."""
         ...
@@ -105,6 +115,14 @@ class Store(Protocol):
         ...
 
     def transaction(self) -> AbstractContextManager[Transaction]: ...
+
+    def prepare(self, document: Mapping[str, Any]) -> tuple[Key, bytes]:
+        """Return an object as `change_all` takes it; CiliumpyError if it cannot be stored. Needs no transaction."""
+        ...
+
+    def is_own(self, key: Key, origin: str) -> bool:
+        """Whether an object read from that origin stands where this interface writes it."""
+        ...
 
     def create_if_absent(self, document: Mapping[str, Any]) -> bool: ...
 

@@ -8,6 +8,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.options import PolicyOptions
 from ciliumpy.store.catalog import Catalog, Decision
@@ -50,6 +52,19 @@ class Reflector:
         self._saving = asyncio.Lock()
         self._unsaved = asyncio.Event()
         self._job: Job | None = None
+
+    def origins_of(self, key: Key) -> list[tuple[str, int]]:
+        """Return where an object was read, file and line: first that in force, then those refused beside it."""
+        return self._catalog.origins_of(key)
+
+    async def document_of(self, key: Key) -> dict[str, Any] | None:
+        """Return the object in force as it was written; None if there is none, or nothing remembers it."""
+        waiting = self._remember.get(key)
+        if waiting is not None:
+            found: dict[str, Any] = msgspec.json.decode(waiting[1])
+            return found
+        remembered = await asyncio.to_thread(self._last_good.get, key)
+        return remembered.document if remembered else None
 
     async def keep(self) -> None:
         """Job: remember what the disk had no room for as soon as it has, also if nothing changes any more."""

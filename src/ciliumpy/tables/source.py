@@ -43,6 +43,7 @@ class Policy(msgspec.Struct, frozen=True):
     origin: str  # file it was read from
     stale: bool = False  # the file is bad; this is its last good version
     notices: tuple[str, ...] = ()  # what of it has no effect, and why
+    version: str = ""  # of the object: changes with its content
 
 
 class Service(msgspec.Struct, frozen=True):

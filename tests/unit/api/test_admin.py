@@ -23,6 +23,7 @@ from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.state.database import Database
 from ciliumpy.tables.identities import IDENTITIES, Identity
 from ciliumpy.tables.registry import ALL_TABLES
+from tests.golden.agents import objects
 
 
 class Agent:
@@ -33,9 +34,8 @@ class Agent:
         self.ended = asyncio.Event()
 
     def context(self) -> AdminContext:
-        return AdminContext(
-            self.db, self.status, RuntimeConfig(config.load(None, {"CILIUMPY_NODE_NAME": "n1"}), {}), self.monitor
-        )
+        settings = RuntimeConfig(config.load(None, {"CILIUMPY_NODE_NAME": "n1"}), {})
+        return AdminContext(self.db, self.status, settings, self.monitor, objects(self.db, Path("/nowhere")))
 
     def status(self) -> dict:
         if not len(self.db.table(IDENTITIES)):

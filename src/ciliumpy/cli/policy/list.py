@@ -7,8 +7,7 @@ from ciliumpy.cli.options import Lab, Namespace, Node, Output
 from ciliumpy.cli.output import Column, Item, show
 from ciliumpy.cli.query import listing
 from ciliumpy.client import target
-
-SHORT = {"CiliumNetworkPolicy": "cnp", "CiliumClusterwideNetworkPolicy": "ccnp", "NetworkPolicy": "netpol"}
+from ciliumpy.model.policy_kinds import SHORT
 
 COLUMNS = [
     Column("NAMESPACE", lambda p: p["namespace"] or "-"),

@@ -61,22 +61,15 @@ def read(path: str) -> tuple[bytes, Signature]:
 
 
 def write(path: str, data: bytes, *, replace: bool) -> None:
-    """Write a file in one step, making its folders. FileExistsError if it exists and shall not be replaced.
-
-    Its time is set a second back, so that whoever finds it in a new folder takes it as `settled`.
-    """
+    """Write a file in one step, making its folders. FileExistsError if it exists and shall not be replaced."""
     folder, name = os.path.split(path)
     try:
         os.makedirs(folder, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder) from None
     temporary = os.path.join(folder, f".{name}.{os.getpid()}-{time.monotonic_ns()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-        back = time.time_ns() - _BACK_NS
-        os.utime(temporary, ns=(back, back))
+        write_settled(temporary, data)
         if replace:
             os.replace(temporary, path)
         else:
@@ -85,3 +78,19 @@ def write(path: str, data: bytes, *, replace: bool) -> None:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def write_settled(path: str, data: bytes) -> None:
+    """Write a new file that nobody looks at yet.
+
+    Its time is set a second back, so that whoever finds it in a new folder takes it as `settled`.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        back = time.time_ns() - _BACK_NS
+        os.utime(descriptor, ns=(back, back))
+    finally:
+        os.close(descriptor)

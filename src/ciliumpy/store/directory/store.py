@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ciliumpy.model.documents import dump
 from ciliumpy.store.directory import files
-from ciliumpy.store.directory.transaction import DirectoryTransaction, check_root, locked
+from ciliumpy.store.directory.transaction import DirectoryTransaction, check_root, locked, path_of, prepare
 from ciliumpy.store.directory.watch import Watch
-from ciliumpy.store.interface import Batch, StoreConflictError
+from ciliumpy.store.interface import Batch, Key, StoreConflictError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -43,6 +43,12 @@ class DirectoryStore:
 
     def transaction(self) -> AbstractContextManager[DirectoryTransaction]:
         return locked(self.root)
+
+    def prepare(self, document: Mapping[str, Any]) -> tuple[Key, bytes]:
+        return prepare(document)
+
+    def is_own(self, key: Key, origin: str) -> bool:
+        return origin == os.path.join(self.root, path_of(key))
 
     def create_if_absent(self, document: Mapping[str, Any]) -> bool:
         with self.transaction() as txn:

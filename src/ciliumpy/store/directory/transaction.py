@@ -11,14 +11,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.model.documents import DocumentError, dump, parse
+from ciliumpy.model.documents import MOST_BYTES, DocumentError, dump, parse
 from ciliumpy.model.errors import FieldError
-from ciliumpy.store.directory import files
-from ciliumpy.store.interface import Key, StoreConflictError, Stored
+from ciliumpy.store.directory import files, journal
+from ciliumpy.store.interface import Change, Key, StoreConflictError, Stored
 from ciliumpy.store.kinds import KINDS, key_of, kind_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 LOCK = ".lock"
 LOCK_TIMEOUT_S = 10.0
@@ -31,6 +31,7 @@ def locked(root: str, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[DirectoryTr
     check_root(root)
     descriptor = _lock(os.path.join(root, LOCK), timeout_s)
     try:
+        journal.recover(root)
         yield DirectoryTransaction(root)
     except OSError as error:
         raise CiliumpyError(f"cannot change the store {root}: {error.strerror or error}") from error
@@ -134,6 +135,35 @@ class DirectoryTransaction:
                 os.rmdir(os.path.dirname(path))
         return True
 
+    def change_all(self, prepared: Mapping[Key, bytes], gone: Iterable[Key] = ()) -> Sequence[Change]:
+        changes: list[Change] = []
+        writes: dict[str, bytes] = {}
+        removals: list[str] = []
+        for key, data in prepared.items():
+            change = self._change(key, data)
+            changes.append(change)
+            if change != "unchanged":
+                writes[path_of(key)] = data
+        for key in gone:
+            there = self._own(key) is not None
+            changes.append("deleted" if there else "absent")
+            removals += [path_of(key)] if there else []
+        if writes or removals:
+            journal.commit(self._root, writes, removals)
+        return changes
+
+    def _change(self, key: Key, data: bytes) -> Change:
+        try:
+            present, _ = files.read(self._path(key))
+        except FileNotFoundError:
+            return "created"
+        except (OSError, DocumentError):
+            present = b""
+        if present == data:
+            return "unchanged"
+        self._own(key)
+        return "configured"
+
     def _write(self, key: Key, document: Mapping[str, Any]) -> Stored:
         data = dump(dict(document))
         files.write(self._path(key), data, replace=True)
@@ -151,6 +181,14 @@ class DirectoryTransaction:
 
     def _path(self, key: Key) -> str:
         return os.path.join(self._root, path_of(key))
+
+
+def prepare(document: Mapping[str, Any]) -> tuple[Key, bytes]:
+    """Return an object as `change_all` takes it, outside of the lock. CiliumpyError if it cannot be stored."""
+    key, data = _checked_key(document), dump(dict(document))
+    if len(data) > MOST_BYTES:
+        raise CiliumpyError(f"{key} is larger than {MOST_BYTES >> 20} MiB", "no agent reads more")
+    return key, data
 
 
 def path_of(key: Key) -> str:
