@@ -23,6 +23,7 @@ from ciliumpy.endpoints.records import Records
 from ciliumpy.enforcement.controller import Controller as Enforcement
 from ciliumpy.enforcement.memory import FileMemory
 from ciliumpy.identity import memory as numbers
+from ciliumpy.identity.collect import Collector
 from ciliumpy.identity.controller import Controller as Identity
 from ciliumpy.identity.local import LocalIdentities
 from ciliumpy.kit.clock import SystemClock
@@ -58,6 +59,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     last_set, last_class = kernel.policy.highest_ids()
     fixed = config.fixed_identities
     identity = Identity(db, store, ready=reflector.ready, ipv4=ipv4, ipv6=ipv6, fixed=fixed)
+    unused = Collector(db, store, interval_s=config.identity.gc_interval, timeout_s=config.identity.heartbeat_timeout)
     local = LocalIdentities(
         db,
         memory=numbers.FileMemory(config.run / "identities.json", SCOPE_LOCAL),
@@ -105,6 +107,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start_reporting("store", reflector.run)
         jobs.start("last-good", reflector.keep)
         jobs.start_reporting("identities", identity.run)
+        jobs.start_reporting("identity-gc", lambda job: unused.run(job, reflector.ready))
         jobs.start_reporting("local-identities", lambda job: local.run(job, reflector.ready))
         jobs.start_reporting("enforcement", enforcement.run)
         jobs.start("endpoints", endpoints.run)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ciliumpy import __version__
 from ciliumpy.daemon import pressure
 from ciliumpy.endpoints.state import READY, shown_state
+from ciliumpy.identity.allocate import MOST
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS
 from ciliumpy.tables.identities import IDENTITIES
-from ciliumpy.tables.source import POLICIES, PROBLEMS
+from ciliumpy.tables.source import IDENTITY_OBJECTS, POLICIES, PROBLEMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +141,7 @@ class Status:
             if one.hook == "pod" and one.position == "before":
                 what = f"{one.kind} program {one.name or one.id}"
                 yield _problem("warning", one.device, f"{what} runs before ours: what it accepts, no policy judges")
+        yield from identity_problems(len(db.table(IDENTITY_OBJECTS)))
         for row in db.table(PROBLEMS).all():
             yield {
                 "severity": row.severity,
@@ -160,6 +162,15 @@ class Status:
             status = sets.status(policy_set.id)
             if policy_set.current and status.state == "error":
                 yield _error(f"policy of identity {policy_set.identity}", status.error)
+
+
+def identity_problems(used: int) -> Iterator[Object]:
+    """Say when the cluster's identities come to their end: from 90 % on, before it hurts."""
+    if used >= MOST:
+        yield _error("identities", f"all {MOST} of the cluster are in use: pods with labels that no other has fail")
+    elif used >= MOST * 0.9:
+        what = f"{used} of the cluster's {MOST} are in use: look for labels that never repeat (identity.labels)"
+        yield _problem("warning", "identities", what)
 
 
 def _error(what: str, message: str, origin: str = "") -> Object:

@@ -326,9 +326,12 @@ class Endpoints:
                     raise CiliumpyError(
                         f"endpoint {endpoint.id} is not ready after {READY_WAIT_S:g} s: {self._why(endpoint.id)}"
                     )
+                if error := self._refused(endpoint):
+                    raise CiliumpyError(f"endpoint {endpoint.id} has no identity: {error}")
                 for observer in observers:
                     observer.take()
-                await wait_any(*observers, timeout_s=until - loop.time())
+                # A status wakes nobody: look again a little later.
+                await wait_any(*observers, timeout_s=min(1.0, until - loop.time()))
         finally:
             for observer in observers:
                 observer.close()
@@ -443,6 +446,13 @@ class Endpoints:
         )
 
     # ---- small things ------------------------------------------------------------------------------------------------
+
+    def _refused(self, endpoint: Endpoint) -> str:
+        """Why its labels get no identity; empty: they have one, or it is on its way."""
+        requests = self._db.table(IDENTITY_REQUESTS)
+        if endpoint.labels not in requests or self._db.table(IDENTITIES).by("labels", endpoint.labels):
+            return ""
+        return requests.status(endpoint.labels).error
 
     def _why(self, number: int) -> str:
         row = self._table.get(number)

@@ -129,6 +129,9 @@ IDENTITY_OBJECTS = TableSpec(
     "identity-objects", IdentityObject, key=lambda r: r.id, indexes={"labels": lambda r: (r.labels,)}
 )
 ENDPOINT_OBJECTS = TableSpec(
-    "endpoint-objects", EndpointObject, key=lambda r: (r.namespace, r.name), indexes={"node": lambda r: (r.node,)}
+    "endpoint-objects",
+    EndpointObject,
+    key=lambda r: (r.namespace, r.name),
+    indexes={"node": lambda r: (r.node,), "identity": lambda r: (r.identity,)},
 )
 PROBLEMS = TableSpec("problems", Problem, key=lambda r: (r.origin, r.object, r.line, r.field, r.message))

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from ciliumpy.identity.allocate import document, heartbeat_ns
 from ciliumpy.identity.controller import Controller
 from ciliumpy.kit.clock import SystemClock
+from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.options import PolicyOptions
 from ciliumpy.state.database import Database
 from ciliumpy.state.health import HealthRegistry
@@ -17,7 +19,9 @@ from ciliumpy.state.jobs import JobGroup
 from ciliumpy.store.decode import decode
 from ciliumpy.store.directory.store import DirectoryStore, create_store
 from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS, IdentityRequest
-from ciliumpy.tables.source import IDENTITY_OBJECTS, IdentityObject
+from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
+from ciliumpy.tables.registry import ALL_TABLES
+from ciliumpy.tables.source import ENDPOINT_OBJECTS, IDENTITY_OBJECTS, EndpointObject, IdentityObject
 
 
 class Health(HealthRegistry):
@@ -33,7 +37,7 @@ class Health(HealthRegistry):
 
 class Agent:
     def __init__(self, store: DirectoryStore) -> None:
-        self.db = Database([IDENTITY_OBJECTS, IDENTITY_REQUESTS, IDENTITIES])
+        self.db = Database(ALL_TABLES)
         self.store = store
         self.ready = asyncio.Event()
         self.ready.set()
@@ -195,3 +199,59 @@ async def test_without_a_store_it_says_so_and_goes_on(store, tmp_path):
         assert "1 label sets have no number: the store" in health.message
         (tmp_path / "away").rename(tmp_path / "store")
         await agent.numbered("k8s:app=web")
+
+
+async def test_an_identity_that_an_address_has_goes_after_the_address(store):
+    agent = Agent(store)
+    with agent.db.write() as txn:
+        txn.upsert(IDENTITY_OBJECTS, IdentityObject(700, ("k8s:app=far",)))
+        txn.upsert(IPCACHE, IPCacheEntry("10.0.1.9/32", 700))
+    async with running(agent):
+        assert await agent.numbered("k8s:app=far") == 700
+        with agent.db.write() as txn:
+            txn.delete(IDENTITY_OBJECTS, 700)
+        agent.ask("k8s:app=near")
+        await agent.numbered("k8s:app=near")
+        assert agent.number("k8s:app=far") == 700, "what it sends would be nobody's"
+        with agent.db.write() as txn:
+            txn.delete(IPCACHE, "10.0.1.9/32")
+        agent.ask("k8s:app=next")
+        await agent.numbered("k8s:app=next")
+        assert agent.number("k8s:app=far") is None
+
+
+async def test_who_takes_up_an_identity_that_nobody_uses_says_so_first(store):
+    with store.transaction() as txn:
+        for number in (700, 701):
+            txn.create(document(number, (f"k8s:n={number}",), 5_000_000_000))
+    agent = Agent(store)
+    agent.read_store()
+    with agent.db.write() as txn:
+        txn.upsert(ENDPOINT_OBJECTS, EndpointObject("shop", "api", 3, 701, "n2", "172.30.0.2", ("10.0.1.9",)))
+    agent.ask("k8s:n=700")
+    agent.ask("k8s:n=701")
+    requests = agent.db.table(IDENTITY_REQUESTS)
+    async with running(agent):
+        await requests.wait_done(("k8s:n=700",), 10)
+        await requests.wait_done(("k8s:n=701",), 10)
+    with store.transaction() as txn:
+        begun = {n: heartbeat_ns(txn.get("CiliumIdentity", str(n)).document) for n in (700, 701)}
+    assert begun[700] > 5_000_000_000
+    assert begun[701] == 5_000_000_000, "an endpoint says so already"
+
+
+async def test_when_all_are_taken_those_who_have_one_keep_it_and_who_asks_is_told(store, monkeypatch):
+    monkeypatch.setattr("ciliumpy.identity.allocate.LAST_ALLOCATED", 257)
+    agent = Agent(store)
+    agent.ask("k8s:n=0")
+    agent.ask("k8s:n=1")
+    requests = agent.db.table(IDENTITY_REQUESTS)
+    async with running(agent):
+        assert {await agent.numbered("k8s:n=0"), await agent.numbered("k8s:n=1")} == {256, 257}
+        agent.ask("k8s:n=2")
+        agent.ask("k8s:n=1")
+        with pytest.raises(CiliumpyError, match="all 65280 identities of the cluster are in use"):
+            await requests.wait_done(("k8s:n=2",), 10)
+        assert requests.status(("k8s:n=1",)).state == "done"
+        assert agent.number("k8s:n=0") in (256, 257)
+        await agent.health.degraded_once.wait()
