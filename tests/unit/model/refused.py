@@ -2,7 +2,8 @@
 """The corpus of malformed policies: tests/data/refused/*.txt, and what of it the reference manual shows.
 
 A section `## ingress` says where its snippets stand, `## ingress, l7Proxy: false` with which options. A snippet is a
-line; where it is made of fields, `; ` is between them. The indented line below it is the whole error.
+line; where it is made of fields, `; ` is between them. The indented line below it is the whole error. Those with a star
+before them are in docs/reference/policy-language.md too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ciliumpy.model.options import PolicyOptions
 
 FOLDER = Path(__file__).parents[2] / "data" / "refused"
 INDENT = "    "
+STAR = "* "
 _PEERS = 'endpointSelector: {}, ingress: [{fromEntities: [all], toPorts: [{ports: [{port: "80", protocol: TCP}], %s}]}]'
 _WRAPPED = {
     "document": "%s",
@@ -38,13 +40,6 @@ _WRAPPED = {
 }
 
 
-class Section(NamedTuple):
-    title: str  # of the file
-    where: str
-    options: PolicyOptions
-    lines: list[int]
-
-
 class Malformed(NamedTuple):
     file: str
     line: int
@@ -52,6 +47,7 @@ class Malformed(NamedTuple):
     snippet: str
     options: PolicyOptions
     expected: str
+    shown: bool  # in the reference manual
 
     @property
     def document(self) -> dict[str, Any]:
@@ -81,7 +77,8 @@ def _read(file: Path) -> Iterator[Malformed]:
         elif line and not line.startswith(("#", INDENT)):
             below = lines[number + 1] if number + 1 < len(lines) else ""
             expected = below.removeprefix(INDENT) if below.startswith(INDENT) else ""
-            yield Malformed(file.name, number + 1, where, line, options, expected)
+            shown = line.startswith(STAR)
+            yield Malformed(file.name, number + 1, where, line.removeprefix(STAR), options, expected, shown)
 
 
 def write(found: list[Malformed]) -> None:
@@ -95,3 +92,19 @@ def write(found: list[Malformed]) -> None:
             if number in said:
                 text.append(INDENT + said[number])
         (FOLDER / name).write_text("\n".join(text) + "\n")
+
+
+def tables(text: str, found: list[Malformed]) -> str:
+    """The reference manual's text with the tables of what is refused as the corpus has them."""
+    for name in sorted({each.file for each in found}):
+        head, begin, rest = text.partition(f"<!-- refused: {name.removesuffix('.txt')} -->\n")
+        _, end, tail = rest.partition("<!-- end -->\n")
+        assert end, f"there is no table for {name}"
+        rows = ["| refused | because |", "|---|---|"]
+        for each in found:
+            if each.file == name and each.shown:
+                inner = each.snippet.replace("; ", "<br>").replace("|", "\\|")
+                snippet = "<br>".join(f"`{part}`" for part in inner.split("<br>"))
+                rows.append(f"| {snippet} | {each.expected.replace('|', '&#124;').replace('*', '&#42;')} |")
+        text = f"{head}{begin}\n" + "\n".join(rows) + f"\n\n{end}{tail}"
+    return text

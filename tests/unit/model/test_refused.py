@@ -12,12 +12,14 @@ import pytest
 
 from ciliumpy.model import cidr_selectors, cnp, label_selectors
 from ciliumpy.model.errors import path_text
-from tests.unit.model.refused import Malformed, corpus, write
+from tests.unit.model.refused import Malformed, corpus, tables, write
 
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "policy-language.md"
 CORPUS = corpus()
 if os.environ.get("UPDATE_REFUSED"):
     write(CORPUS)
     CORPUS = corpus()
+    PAGE.write_text(tables(PAGE.read_text(), CORPUS))
 
 
 @pytest.mark.parametrize(
@@ -69,3 +71,7 @@ def test_every_refusal_of_the_decoder_is_in_the_corpus():
         and not any((str(file), line) in reached for line in range(node.lineno, (node.end_lineno or node.lineno) + 1))
     ]
     assert not unreached
+
+
+def test_the_manual_shows_what_is_said():
+    assert PAGE.read_text() == tables(PAGE.read_text(), CORPUS), "run with UPDATE_REFUSED=1"
