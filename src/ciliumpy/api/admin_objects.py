@@ -103,8 +103,12 @@ def policy(db: Database, row: Policy) -> Object:
 def policy_detail(db: Database, row: Policy) -> Object:
     """Return the policy with its rules as the agent has understood them, and the endpoints of this node it selects."""
     known = [(each, [parse(label) for label in each.labels]) for each in db.table(ENDPOINTS).all()]
-    subjects = {rule.subject for rule in row.rules}
-    selected = [each.id for each, labels in known if any(subject.matches(labels) for subject in subjects)]
+    subjects = {(rule.subject, rule.node) for rule in row.rules}
+    selected = [
+        each.id
+        for each, labels in known
+        if any(node is each.is_host and subject.matches(labels) for subject, node in subjects)
+    ]
     return policy(db, row) | {"rules": [rule(each) for each in row.rules], "endpoints": sorted(selected)}
 
 

@@ -94,7 +94,7 @@ def endpoints(agents: Sequence[Target]) -> Iterable[str]:
 
 
 def pods(agents: Sequence[Target]) -> Iterable[str]:
-    return sorted(f"{item['namespace']}/{item['pod']}" for _, item in items(agents, "/v1/endpoints"))
+    return sorted(f"{item['namespace']}/{item['pod']}" for _, item in items(agents, "/v1/endpoints") if item["pod"])
 
 
 def endpoints_or_pods(agents: Sequence[Target]) -> Iterable[str]:

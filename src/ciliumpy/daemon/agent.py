@@ -17,6 +17,7 @@ from ciliumpy.daemon.status import Parts
 from ciliumpy.datapath.changes import hold_addresses
 from ciliumpy.datapath.reconcile import Reconcilers
 from ciliumpy.endpoints.controller import Endpoints
+from ciliumpy.endpoints.host import HostEndpoint
 from ciliumpy.endpoints.plug import Plug
 from ciliumpy.endpoints.publish import PublishTarget
 from ciliumpy.endpoints.records import Records
@@ -25,6 +26,7 @@ from ciliumpy.enforcement.memory import FileMemory
 from ciliumpy.identity import memory as numbers
 from ciliumpy.identity.collect import Collector
 from ciliumpy.identity.controller import Controller as Identity
+from ciliumpy.identity.host import HostIdentity
 from ciliumpy.identity.local import LocalIdentities
 from ciliumpy.kit.clock import SystemClock
 from ciliumpy.model.identity import SCOPE_LOCAL
@@ -67,6 +69,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         ipv4=ipv4,
         ipv6=ipv6,
     )
+    host_identity = HostIdentity(db, own.node, config.label_filter)
     enforcement = Enforcement(
         db,
         kernel.policy,
@@ -93,6 +96,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         keep=config.label_filter,
         fixed=fixed.values(),
     )
+    host = HostEndpoint(db) if config.policy.host_firewall else None
     target = PublishTarget(store, config.name, own.node.internal_ips[0])
     publish = Reconciler(db, ENDPOINTS, target, clock=clock, hold_prune=True)
     settle = Settle(db, reflector.ready, ipcache, kernel, publish)
@@ -108,6 +112,9 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start("last-good", reflector.keep)
         jobs.start_reporting("identities", identity.run)
         jobs.start_reporting("identity-gc", lambda job: unused.run(job, reflector.ready))
+        jobs.start("host-identity", lambda: host_identity.run(reflector.ready))
+        if host is not None:
+            jobs.start("host-endpoint", lambda: host.run(host_identity.caught_up))
         jobs.start_reporting("local-identities", lambda job: local.run(job, reflector.ready))
         jobs.start_reporting("enforcement", enforcement.run)
         jobs.start("endpoints", endpoints.run)

@@ -9,7 +9,7 @@ from ciliumpy.datapath import devices, loader
 from ciliumpy.endpoints.plug import Gateway
 from ciliumpy.ipam import controller as ipam
 from ciliumpy.ipam.allocate import Pool, router_address
-from ciliumpy.nodes.objects import node_object
+from ciliumpy.nodes.objects import node_object, stored_labels
 from ciliumpy.tables.source import Node
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def start(config: AgentConfig, store: Store) -> Own:
         network.device, network.mtu, tunnel_over=network.underlay, ipv4=network.ipv4, ipv6=network.ipv6
     )
     wanted = [pool for pool in (config.pool(4), config.pool(6)) if pool]
+    labels = tuple(sorted({**stored_labels(store, config.name), **config.node.labels}.items()))
 
     def describe(cidrs: tuple[str, ...]) -> Node:
         routers = tuple(router_address(cidr) for cidr in cidrs)
-        labels = tuple(sorted(config.node.labels.items()))
         return Node(config.name, config.node.cluster, underlay.addresses, routers, cidrs, labels)
 
     cidrs = ipam.pod_cidrs(
@@ -76,4 +76,5 @@ def settings(config: AgentConfig, own: Own) -> loader.Settings:
         ring_bytes=config.hubble.ring_bytes,
         objects=config.objects or loader.OBJECTS,
         attach=config.network.attach,
+        host_firewall=config.policy.host_firewall,
     )

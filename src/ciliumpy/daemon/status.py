@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy import __version__
 from ciliumpy.daemon import pressure
+from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE
 from ciliumpy.endpoints.state import READY, shown_state
 from ciliumpy.identity.allocate import MOST
+from ciliumpy.tables.datapath import NODE_ADDRESSES
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS
 from ciliumpy.tables.identities import IDENTITIES
@@ -142,6 +144,10 @@ class Status:
                 what = f"{one.kind} program {one.name or one.id}"
                 yield _problem("warning", one.device, f"{what} runs before ours: what it accepts, no policy judges")
         yield from identity_problems(len(db.table(IDENTITY_OBJECTS)))
+        for device in sorted(self._unguarded()):
+            native = self._parts.loaded.value.network.device
+            what = f"host policies do not judge what comes and goes by it: they guard {native} (network.device)"
+            yield _problem("warning", device, what)
         for row in db.table(PROBLEMS).all():
             yield {
                 "severity": row.severity,
@@ -162,6 +168,13 @@ class Status:
             status = sets.status(policy_set.id)
             if policy_set.current and status.state == "error":
                 yield _error(f"policy of identity {policy_set.identity}", status.error)
+
+    def _unguarded(self) -> set[str]:
+        """Devices with addresses of this node, but no program for policies of the node."""
+        if not self._parts.loaded.value.policy.host_firewall:
+            return set()
+        others = {row.device for row in self._parts.db.table(NODE_ADDRESSES).all() if not row.native}
+        return {name for name in others if name not in (HOST_DEVICE, TUNNEL_DEVICE)}
 
 
 def identity_problems(used: int) -> Iterator[Object]:

@@ -30,7 +30,7 @@ PAUSE_S, PAUSE_PER_HOOK_S = 3.0, 0.2  # between rounds: at most one per cent of 
 class Foreign(NamedTuple):
     """A program that is not ours. `id` is the program's number for tcx, the priority for a clsact filter."""
 
-    hook: str  # of ours that it is beside: pod, host, overlay, netdev
+    hook: str  # of ours that it is beside: pod, host, overlay, netdev, uplink
     device: str
     direction: str
     position: str  # before, after

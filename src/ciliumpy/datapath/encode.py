@@ -43,7 +43,8 @@ def split_prefix(text: str) -> tuple[bytes, int]:
 
 
 def mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
+    """Six bytes; all zero for no text."""
+    return bytes.fromhex(text.replace(":", "")) or bytes(6)
 
 
 def u32(value: int) -> bytes:

@@ -63,8 +63,8 @@ class EndpointTarget:
 
     def entries(self) -> dict[str, int]:
         addresses = sum(len(_addresses(row)) for row in self._held.values())
-        held = len(self._held)
-        return {"cp_endpoint_v1": held, "cp_link_v1": held, "cp_local_v1": addresses}
+        links = sum(not row.is_host for row in self._held.values())
+        return {"cp_endpoint_v1": len(self._held), "cp_link_v1": links, "cp_local_v1": addresses}
 
     async def update(self, rows: Sequence[KernelEndpoint]) -> Mapping[Hashable, str]:
         async with self._lock:
@@ -124,11 +124,11 @@ class EndpointTarget:
             return await asyncio.to_thread(self._faults, row)
 
     def _faults(self, row: KernelEndpoint) -> list[str]:
-        found = self._doors.pod_faults(row.host_interface, row.ifindex)
-        wanted = [
-            (self._slots, encode.u32(row.slot), encode.endpoint_value(self._slots, row)),
-            (self._links, encode.u32(row.ifindex), encode.u32(row.slot)),
-        ]
+        found: list[str] = []
+        wanted = [(self._slots, encode.u32(row.slot), encode.endpoint_value(self._slots, row))]
+        if not row.is_host:
+            found += self._doors.pod_faults(row.host_interface, row.ifindex)
+            wanted.append((self._links, encode.u32(row.ifindex), encode.u32(row.slot)))
         target = encode.local_target(self._locals, row)
         wanted += [(self._locals, encode.address(address), target) for address in _addresses(row)]
         found += [
@@ -151,7 +151,7 @@ class EndpointTarget:
         for row in rows:
             try:
                 text = self._write_slot(row)
-                if not text:
+                if not text and not row.is_host:
                     self._prepare(row.host_interface, row.ifindex)
                     namespace = self._numbers.get(row.host_interface, -1)
                     self._namespaces.update(encode.u32(row.slot), encode.u32(namespace + 1))
@@ -160,7 +160,8 @@ class EndpointTarget:
                     self._held[row.slot] = row
                     self._foreign.pop(row.slot, None)
                     self._epochs.bump_endpoints([row.slot])
-                    self._doors.open_pod_device(row.ifindex)
+                    if not row.is_host:
+                        self._doors.open_pod_device(row.ifindex)
             except (CiliumpyError, OSError) as error:
                 text = error.message if isinstance(error, CiliumpyError) else str(error)
             if text:
@@ -179,9 +180,10 @@ class EndpointTarget:
         return errors
 
     def _write_slot(self, row: KernelEndpoint) -> str:
-        return write(self._slots, encode.u32(row.slot), encode.endpoint_value(self._slots, row)) or write(
-            self._links, encode.u32(row.ifindex), encode.u32(row.slot)
-        )
+        text = write(self._slots, encode.u32(row.slot), encode.endpoint_value(self._slots, row))
+        if not text and not row.is_host:
+            text = write(self._links, encode.u32(row.ifindex), encode.u32(row.slot))
+        return text
 
     def _write_addresses(self, row: KernelEndpoint) -> str:
         value = encode.local_target(self._locals, row)
@@ -201,7 +203,7 @@ class EndpointTarget:
                 self._slots.update(encode.u32(row.slot), encode.endpoint_value(self._slots, row, ready=False))
             self._epochs.bump_endpoints([row.slot])
             try:
-                if not self._is_anothers(row):
+                if not row.is_host and not self._is_anothers(row):
                     self._prepared.pop(row.host_interface, None)
                     self._numbers.pop(row.host_interface, None)
                     self._doors.detach_pod(row.host_interface)
@@ -249,7 +251,7 @@ class EndpointTarget:
             for row in rows
             for address in _addresses(row)
         }
-        links = {encode.u32(row.ifindex): encode.u32(row.slot) for row in rows}
+        links = {encode.u32(row.ifindex): encode.u32(row.slot) for row in rows if not row.is_host}
         wrong = _equalise(self._locals, addresses, {encode.address(a) for row in waiting for a in _addresses(row)})
         wrong += _equalise(self._links, links, {encode.u32(row.ifindex) for row in waiting})
         if wrong:  # it may have led packets to another pod

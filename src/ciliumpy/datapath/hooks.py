@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from ciliumpy.bpf.programs import Program
 
 Kind = Literal["tcx", "clsact"]
-DIRECTIONS: dict[str, Direction] = {"pod": "ingress", "host": "egress", "overlay": "ingress", "netdev": "ingress"}
+DIRECTIONS: dict[str, Direction] = {
+    "pod": "ingress",
+    "host": "egress",
+    "overlay": "ingress",
+    "netdev": "ingress",
+    "uplink": "egress",
+}
 CLOSED = f"{filters.PREFIX}closed"
 
 

@@ -37,6 +37,7 @@ FRAGMENT_SECONDS = 30  # as long as a receiver waits for the rest of a datagram
 CLOCK_MONOTONIC_COARSE = 6
 TICK_SHIFT = 8  # conntrack counts in jiffies >> 8
 NODE_HOOKS = ("host", "overlay", "netdev")
+HOST_HOOKS = ("uplink",)  # only where policies for the node itself are in force
 
 
 class Timeouts(NamedTuple):
@@ -69,6 +70,7 @@ class Settings(NamedTuple):
     ring_bytes: int = programs.RING_BYTES
     attach: Literal["auto", "tcx", "clsact"] = "auto"
     objects: Path = OBJECTS
+    host_firewall: bool = False
 
 
 class Datapath:
@@ -83,6 +85,7 @@ class Datapath:
         self._settings, self._pins = settings, folder / "maps"
         self._programs = loaded.programs
         self._closed = closed
+        self._node_hooks = NODE_HOOKS + (HOST_HOOKS if settings.host_firewall else ())
         self.hooks = hooks.Hooks(hooks.choose(settings.attach), folder / "links")
         self.maps: dict[str, Map] = loaded.maps
         self.width = width
@@ -96,14 +99,19 @@ class Datapath:
 
     def attach_node(self, devices: Devices) -> None:
         """Attach, or swap, the programs of the node's own devices."""
-        names = {"host": HOST_DEVICE, "overlay": TUNNEL_DEVICE, "netdev": devices.underlay.name}
-        indexes = {"host": devices.host, "overlay": devices.overlay, "netdev": devices.underlay.ifindex}
+        native = devices.underlay.name, devices.underlay.ifindex
+        places = {"host": (HOST_DEVICE, devices.host), "overlay": (TUNNEL_DEVICE, devices.overlay)}
+        places |= {"netdev": native, "uplink": native}
         with self._attaching:
-            for hook in NODE_HOOKS:
-                self.hooks.attach(hook, self._programs[hook], names[hook], indexes[hook])
-                self._own[hook] = names[hook], indexes[hook]
-                for device in self.hooks.attached(hook) - {names[hook]}:
+            # First what is no more: it would judge answers to what the others have ceased to follow.
+            for hook in set(NODE_HOOKS + HOST_HOOKS) - set(self._node_hooks):
+                for device in self.hooks.attached(hook):
                     self.hooks.detach(hook, device)
+            for hook in self._node_hooks:
+                device, ifindex = self._own[hook] = places[hook]
+                self.hooks.attach(hook, self._programs[hook], device, ifindex)
+                for other in self.hooks.attached(hook) - {device}:
+                    self.hooks.detach(hook, other)
 
     def prepare_pod_device(self, device: str, ifindex: int) -> int:
         """Close the device to all that the program on it does not decide: a filter, and forwarding off.
@@ -141,7 +149,7 @@ class Datapath:
     @property
     def attached(self) -> int:
         """How many programs are attached: the node's own, and one a pod."""
-        return len(NODE_HOOKS) + len(self.pods)
+        return len(self._node_hooks) + len(self.pods)
 
     def held_back(self) -> int:
         """Return how many drops the rate limit has not reported."""
@@ -326,6 +334,7 @@ def _constants(settings: Settings, hz: int) -> dict[str, int | bytes]:
         "cfg_report_interval": ticks(REPORT_SECONDS),
         "cfg_ipv4": int(settings.ipv4),
         "cfg_ipv6": int(settings.ipv6),
+        "cfg_host_firewall": int(settings.host_firewall),
     }
 
 

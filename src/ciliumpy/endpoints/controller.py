@@ -381,6 +381,8 @@ class Endpoints:
                 observer.close()
 
     def _follow(self, txn: WriteTransaction, row: Endpoint) -> bool:
+        if row.is_host:
+            return False
         pod = txn.get(PODS, (row.namespace, row.pod))
         labels = row.labels if pod is None else self._pod_labels(pod)
         changed = self._place(txn, msgspec.structs.replace(row, labels=labels))

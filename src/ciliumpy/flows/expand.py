@@ -180,7 +180,10 @@ def _drops(rows: Rows, event: Rows, chosen: Mask) -> None:
 
 
 def _traces(rows: Rows, event: Rows, chosen: Mask) -> None:
-    """Fill trace events. Who reports is the receiver if it is local, else the sender; a reply turns the direction."""
+    """Fill trace events. Who reports is the receiver if it is local, else the sender; a reply turns the direction.
+
+    Between a pod and the host, where that is an endpoint, the pod reports.
+    """
     some = columns.take(event, chosen)
     flags = some["flags"]
     local = (flags & TO_LOCAL) != 0
@@ -195,8 +198,9 @@ def _traces(rows: Rows, event: Rows, chosen: Mask) -> None:
         [REASON_UNKNOWN, REASON_REPLY, REASON_NEW],
         REASON_ESTABLISHED,
     )
-    reporter = np.where(local, rows["dst_endpoint"][chosen], rows["src_endpoint"][chosen])
-    outwards = ~local ^ (reply == 1)
+    received = local | (((flags & TO_HOST) != 0) & (some["src_endpoint"] == 0) & (some["dst_endpoint"] != 0))
+    reporter = np.where(received, rows["dst_endpoint"][chosen], rows["src_endpoint"][chosen])
+    outwards = ~received ^ (reply == 1)
     direction = np.where(outwards, columns.EGRESS, columns.INGRESS)
     rows["event_type"][chosen] = columns.TRACE
     rows["verdict"][chosen] = columns.FORWARDED

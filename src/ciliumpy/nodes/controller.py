@@ -11,7 +11,7 @@ import msgspec
 
 from ciliumpy.kit.backoff import Backoff
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.nodes.objects import node_object
+from ciliumpy.nodes.objects import KIND, labels_in, node_object
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import NODE_ADDRESSES, ROUTES, NodeAddress, Route
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
@@ -49,7 +49,7 @@ class NodeController:
                 if addresses.take():
                     self._own, failures = with_addresses(self._own, self._db.table(NODE_ADDRESSES).all()), 0
                 wait_s = None
-                if self._nodes.get(self._own.name) == self._own:
+                if self._is_written():
                     failures = 0
                     job.ok()
                 else:
@@ -94,9 +94,16 @@ class NodeController:
             for row in wanted.values():
                 txn.upsert(ROUTES, row)
 
+    def _is_written(self) -> bool:
+        """Whether the object says what this node is. Its labels are whoever's who gives them."""
+        row = self._nodes.get(self._own.name)
+        return row is not None and msgspec.structs.replace(row, labels=self._own.labels) == self._own
+
     def _put(self) -> None:
         with self._store.transaction() as txn:
-            txn.put(node_object(self._own))
+            present = txn.get(KIND, self._own.name)
+            labels = self._own.labels if present is None else tuple(sorted(labels_in(present.document).items()))
+            txn.put(node_object(msgspec.structs.replace(self._own, labels=labels)))
 
 
 def with_addresses(own: Node, present: Iterable[NodeAddress]) -> Node:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ciliumpy.state.table import TableSpec
+from ciliumpy.tables.endpoints import HOST_ID
 from ciliumpy.tables.source import NamedPort
 
 
@@ -46,6 +47,10 @@ class KernelEndpoint(msgspec.Struct, frozen=True):
     ipv4: str = ""
     ipv6: str = ""
     chained: bool = False  # another plugin's device: it asks for more neighbours than the router
+
+    @property
+    def is_host(self) -> bool:
+        return self.slot == HOST_ID
 
 
 class Route(msgspec.Struct, frozen=True):

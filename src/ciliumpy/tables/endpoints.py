@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Local endpoints. Written by endpoints/controller.py alone (identity and policy answers come from other tables)."""
+"""Local endpoints. Written by endpoints/ alone: pods by controller.py, the host by host.py."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import msgspec
 from ciliumpy.state.table import TableSpec
 from ciliumpy.tables.source import NamedPort
 
+HOST_ID = 4095  # HOST_SLOT of bpf/c/layout.h: this node itself, where policies for it are in force
+
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """A pod of this node that has an interface. Its id is its slot in the datapath."""
+    """A pod of this node that has an interface, or the node itself. Its id is its slot in the datapath."""
 
     id: int
     generation: int  # grows each time the id is given out
@@ -31,6 +33,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     error: str = ""
     named_ports: tuple[NamedPort, ...] = ()  # of the pod's containers
     chained: bool = False  # devices and addresses are another CNI plugin's: never made, filled or removed here
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it is the node: it has no device, no address of its own and no pod."""
+        return self.id == HOST_ID
 
 
 ENDPOINTS = TableSpec(

@@ -15,12 +15,14 @@ from ciliumpy.client.admin import AdminClient
 from ciliumpy.kit.errors import CiliumpyError
 
 Which = Annotated[
-    str, typer.Argument(metavar="ENDPOINT", help="4, n1:4, shop/api-1, ipv4:10.244.0.7, container-id:4f2a…")
+    str, typer.Argument(metavar="ENDPOINT", help="4, n1:4, shop/api-1, ipv4:10.244.0.7, container-id:4f2a…, host")
 ]
+
+HOST = ("host", "reserved:host")  # by which the node itself is called
 
 
 def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
-    """Show one endpoint: by number, by pod, by address or by container.
+    """Show one endpoint: by number, by pod, by address or by container; `host` is the node itself, if it is one.
 
     Of a pod the beginning of its name is enough, as `shop/api`, if no other pod's name begins so.
     """
@@ -48,6 +50,8 @@ def means(endpoint: Item, which: str) -> bool:
     """Whether `which` is a name of this endpoint."""
     prefix, colon, value = which.partition(":")
     pod = f"{endpoint['namespace']}/{endpoint['pod']}"
+    if not endpoint["pod"] and which in HOST:
+        return True
     if not colon:
         return which in (str(endpoint["id"]), pod)
     if prefix in ("ipv4", "ipv6"):
@@ -65,18 +69,24 @@ def begins(endpoint: Item, which: str) -> bool:
     return bool(slash and prefix) and endpoint["namespace"] == namespace and endpoint["pod"].startswith(prefix)
 
 
+def interfaces(e: Item) -> str:
+    if not e["hostInterface"]:
+        return "<none>"
+    return f"{e['interface']}, {e['hostInterface']} (ifindex {e['datapath']['ifindex']}) on the node"
+
+
 def pairs(e: Item) -> list[tuple[str, object]]:
     datapath = e["datapath"]
     return [
         ("Endpoint", f"{e['id']} on {e['node']} (generation {e['generation']})"),
-        ("Pod", f"{e['namespace']}/{e['pod']}"),
+        ("Pod", f"{e['namespace']}/{e['pod']}" if e["pod"] else f"<none>, it is {e['node']} itself"),
         ("Status", f"{e['state']}{': ' + e['error'] if e['error'] else ''}"),
         ("Identity", e["identity"] or "<none>"),
         ("Labels", e["labels"]),
         ("IPv4", e["ipv4"]),
         ("IPv6", e["ipv6"]),
         ("MAC", e["mac"]),
-        ("Interface", f"{e['interface']}, {e['hostInterface']} (ifindex {datapath['ifindex']}) on the node"),
+        ("Interface", interfaces(e)),
         ("Container", e["containerID"]),
         ("Policy ingress", e["policy"]["ingress"].capitalize()),
         ("Policy egress", e["policy"]["egress"].capitalize()),

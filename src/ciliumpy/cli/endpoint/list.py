@@ -25,7 +25,7 @@ COLUMNS = [
     Column("IPv6", lambda e: e["ipv6"], wide=True),
     Column("IPv4", lambda e: e["ipv4"], wide=True),
     Column("STATUS", lambda e: e["state"]),
-    Column("POD", lambda e: f"{e['namespace']}/{e['pod']}", wide=True),
+    Column("POD", lambda e: f"{e['namespace']}/{e['pod']}" if e["pod"] else "", wide=True),
     Column("SET", lambda e: e["policySet"], wide=True),
     Column("INTERFACE", lambda e: e["hostInterface"], wide=True),
     Column("MAC", lambda e: e["mac"], wide=True),
@@ -42,6 +42,8 @@ def run(
     output: Output = "text",
 ) -> None:
     """List the pods that the agents have plugged in, with their identity and whether policy is enforced.
+
+    The node itself is one of them, reserved:host, where policies for nodes are in force (policy.hostFirewall).
 
     With -o wide also the labels that every pod has, the pod's name, its policy set, interface and container.
     """
