@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from ciliumpy.tables.ipcache import IPCacheEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
 
     from ciliumpy.tables.endpoints import Endpoint
-    from ciliumpy.tables.source import EndpointObject, Node
+    from ciliumpy.tables.source import EndpointObject, Node, Pod
 
 # Reserved identities, as everywhere in the field.
 HOST = 1
 WORLD = 2
+UNMANAGED = 3
 REMOTE_NODE = 6
 WORLD_IPV4 = 9
 WORLD_IPV6 = 10
@@ -36,9 +37,10 @@ class Trust(IntEnum):
     OWN_ENDPOINT = 1
     NODE = 2
     ENDPOINT = 3
-    POD_CIDR = 4
-    CIDR = 5
-    WORLD = 6
+    UNMANAGED = 4
+    POD_CIDR = 5
+    CIDR = 6
+    WORLD = 7
 
 
 class Claim(NamedTuple):
@@ -152,6 +154,36 @@ def endpoint_object_claims(endpoint: EndpointObject, node: Node | None, underlay
                 node=endpoint.node,
             )
             yield Claim(Trust.ENDPOINT, entry)
+
+
+def unmanaged_claims(pod: Pod, own: str, nodes: Mapping[str, Node], underlay: int = 4) -> Iterator[Claim]:
+    """Return what a pod's status says of a pod that nobody has plugged in: it is there, and nobody guards it.
+
+    Its node must be known, and no address may be of another node's pod CIDR. What a node or an endpoint says of the
+    address counts more.
+    """
+    node = nodes.get(pod.node)
+    if node is None or pod.host_network:
+        return
+    for address in pod.ips:
+        owner = next((name for name, each in nodes.items() if _holds(each, address)), "")
+        if owner in ("", pod.node):
+            tunnel = tunnel_address(node, underlay) if owner and owner != own else ""
+            entry = IPCacheEntry(
+                host_prefix(address),
+                UNMANAGED,
+                tunnel,
+                FLAG_TUNNEL if tunnel else 0,
+                source="pod",
+                namespace=pod.namespace,
+                pod=pod.name,
+                node=pod.node,
+            )
+            yield Claim(Trust.UNMANAGED, entry)
+
+
+def _holds(node: Node, address: str) -> bool:
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(cidr) for cidr in node.pod_cidrs)
 
 
 class Claims:

@@ -16,18 +16,19 @@ from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import NODE_ADDRESSES
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.ipcache import IPCACHE
-from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, EndpointObject, Node
+from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, PODS, EndpointObject, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ciliumpy.state.database import Database
 
+PodKey = tuple[str, str]
 SLICE = 250  # rows derived before others have their turn: some 5 ms
 
 
 class IPCacheController:
-    """A job over NODES, ENDPOINT_OBJECTS, ENDPOINTS and NODE_ADDRESSES. `own` is the name of this node."""
+    """A job over NODES, ENDPOINT_OBJECTS, ENDPOINTS, PODS and NODE_ADDRESSES. `own` is the name of this node."""
 
     def __init__(self, db: Database, own: str, families: Families) -> None:
         self._db = db
@@ -39,6 +40,8 @@ class IPCacheController:
         self._objects = db.table(ENDPOINT_OBJECTS).observe("ipcache")
         self._endpoints = db.table(ENDPOINTS).observe("ipcache")
         self._addresses = db.table(NODE_ADDRESSES).observe("ipcache")
+        self._pods = db.table(PODS).observe("ipcache")
+        self._unmanaged: set[PodKey] = set()
         self.prefixes = PrefixRows(db, own, families, self._place)
         self._write(self._follow_own_node())
 
@@ -48,13 +51,15 @@ class IPCacheController:
         while True:
             await self.step()
             self.caught_up.set()
-            await wait_any(self._nodes, self._objects, self._endpoints, self._addresses)
+            await wait_any(self._nodes, self._objects, self._endpoints, self._addresses, self._pods)
 
     async def step(self) -> None:
         """Carry over what changed."""
         # A pod's own row comes at once: somebody waits for it.
         changed: set[str] = set()
+        pods: set[PodKey] = set()
         for endpoint in self._endpoints.take():
+            pods.add((endpoint.row.namespace, endpoint.row.pod))
             claims = () if endpoint.deleted else tuple(derive.endpoint_claims(endpoint.row))
             changed |= self._claims.replace(("own", endpoint.row.id), claims)
         if self._addresses.take():
@@ -62,6 +67,7 @@ class IPCacheController:
         self._write(changed)
         objects: dict[tuple[str, str], EndpointObject | None] = {}
         for node in self._nodes.take():
+            pods |= self._unmanaged | {(p.namespace, p.name) for p in self._db.table(PODS).by("node", node.row.name)}
             self._write(self._follow_node(node.row, deleted=node.deleted))
             objects |= {
                 (row.namespace, row.name): row for row in self._db.table(ENDPOINT_OBJECTS).by("node", node.row.name)
@@ -69,6 +75,7 @@ class IPCacheController:
         for change in self._objects.take():
             objects[change.row.namespace, change.row.name] = None if change.deleted else change.row
         await self._follow_objects(list(objects.items()))
+        await self._follow_pods([*pods, *objects, *((pod.row.namespace, pod.row.name) for pod in self._pods.take())])
 
     def _follow_own_node(self) -> set[str]:
         addresses = [row.address for row in self._db.table(NODE_ADDRESSES).all()]
@@ -96,6 +103,23 @@ class IPCacheController:
                 if row and foreign:
                     claims = tuple(derive.endpoint_object_claims(row, nodes.get(row.node), self._families.underlay))
                 changed |= self._claims.replace(("endpoint", key), claims)
+            self._write(changed)
+            await asyncio.sleep(0)
+
+    async def _follow_pods(self, keys: Sequence[PodKey]) -> None:
+        """Claim the addresses of pods that have no endpoint anywhere."""
+        pods, endpoints, objects = (self._db.table(each) for each in (PODS, ENDPOINTS, ENDPOINT_OBJECTS))
+        nodes: dict[str, Node] = {}
+        for start in range(0, len(keys), SLICE):
+            changed: set[str] = set()
+            for key in keys[start : start + SLICE]:
+                pod = pods.get(key)
+                claims: tuple[derive.Claim, ...] = ()
+                if pod and pod.ips and key not in objects and not endpoints.by("pod", key):
+                    nodes = nodes or {node.name: node for node in self._db.table(NODES).all()}
+                    claims = tuple(derive.unmanaged_claims(pod, self._own, nodes, self._families.underlay))
+                (self._unmanaged.add if pod and pod.ips else self._unmanaged.discard)(key)
+                changed |= self._claims.replace(("pod", key), claims)
             self._write(changed)
             await asyncio.sleep(0)
 

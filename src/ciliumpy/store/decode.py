@@ -8,6 +8,7 @@ Fields that nobody here reads are accepted, as the API server accepted them; ins
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -115,10 +116,26 @@ def _pod(key: Key, document: dict[str, Any], _cluster: str) -> Decoded:
         service_account=spec.text("serviceAccountName") or spec.text("serviceAccount") or "default",
         host_network=spec.boolean("hostNetwork") or False,
         ports=tuple(ports),
+        ips=_pod_ips(document.get("status")),
         workload_kind=workload_kind,
         workload_name=workload_name,
     )
     return Decoded(source.PODS, row)
+
+
+def _pod_ips(status: Any) -> tuple[str, ...]:
+    """The addresses of a pod that runs, canonical. What of a status is no address is passed over: nobody wrote it."""
+    if not isinstance(status, dict) or status.get("phase") in ("Succeeded", "Failed"):
+        return ()
+    several = status.get("podIPs")
+    said = [each.get("ip") for each in several if isinstance(each, dict)] if isinstance(several, list) else []
+    found = []
+    for text in (status.get("podIP"), *said):
+        try:
+            found.append(str(ipaddress.ip_address(text if isinstance(text, str) and "%" not in text else "")))
+        except ValueError:
+            continue
+    return tuple(dict.fromkeys(found))
 
 
 def _named_port(fields: Fields) -> source.NamedPort | None:

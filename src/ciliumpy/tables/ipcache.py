@@ -13,7 +13,7 @@ class IPCacheEntry(msgspec.Struct, frozen=True):
     identity: int
     tunnel: str = ""  # node address to encapsulate to
     flags: int = 0  # enum ipcache_flags of bpf/c/layout.h
-    source: str = "agent"  # agent, node, endpoint, reserved
+    source: str = "agent"  # agent, node, endpoint, pod, cidr, reserved
     namespace: str = ""
     pod: str = ""
     node: str = ""

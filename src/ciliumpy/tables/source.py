@@ -24,6 +24,7 @@ class Pod(msgspec.Struct, frozen=True):
     service_account: str = ""
     host_network: bool = False
     ports: tuple[NamedPort, ...] = ()
+    ips: tuple[str, ...] = ()  # as its status says, while it runs
     workload_kind: str = ""  # from the owner: Deployment, ...
     workload_name: str = ""
 

@@ -22,7 +22,7 @@ from ciliumpy.tables.datapath import NodeAddress
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.registry import ALL_TABLES
-from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, EndpointObject, Node
+from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, PODS, EndpointObject, Node, Pod
 
 N1 = Node("n1", "c", ("172.30.0.1",), ("10.0.0.1", "fd00::1"), ("10.0.0.0/24", "fd00::/64"))
 N2 = Node("n2", "c", ("172.30.0.2",), ("10.0.1.1",), ("10.0.1.0/24",))
@@ -77,6 +77,43 @@ async def test_ipcache_follows_nodes_and_endpoints(db: Database) -> None:
         txn.delete(ENDPOINT_OBJECTS, ("shop", "db"))
     await controller.step()
     assert held(db) == first
+
+
+async def test_a_pod_that_nobody_plugged_in_is_unmanaged_until_somebody_does(db: Database) -> None:
+    controller = IPCacheController(db, "n1", Families(ipv6=False))
+    pods = [
+        Pod("shop", "old", node="n1", ips=("10.9.0.5",)),
+        Pod("shop", "far", node="n2", ips=("10.0.1.9",)),
+        Pod("shop", "forged", node="n1", ips=("10.0.1.8", "172.30.0.2")),
+        Pod("shop", "lost", node="n9", ips=("10.9.0.6",)),
+        Pod("shop", "host", node="n1", ips=("10.9.0.7",), host_network=True),
+    ]
+    with db.write() as txn:
+        for pod in pods:
+            txn.upsert(PODS, pod)
+        txn.upsert(NODES, N1)
+        txn.upsert(NODES, N2)
+    await controller.step()
+    unmanaged = {p: row.tunnel for p, row in ((r.prefix, r) for r in db.table(IPCACHE).all()) if row.identity == 3}
+    assert unmanaged == {"10.9.0.5/32": "", "10.0.1.9/32": "172.30.0.2"}
+    assert held(db)["172.30.0.2/32"] == (6, "172.30.0.2"), "a node is more than a pod that says so"
+    with db.write() as txn:
+        txn.upsert(ENDPOINT_OBJECTS, EndpointObject("shop", "far", 3, 300, "n2", "172.30.0.2", ("10.0.1.9",)))
+        txn.upsert(
+            ENDPOINTS,
+            Endpoint(4, 1, "shop", "old", "c", "eth0", "lxc", 9, 2, "", "", ipv4="10.9.0.5", identity=301),
+        )
+    await controller.step()
+    assert (held(db)["10.0.1.9/32"], held(db)["10.9.0.5/32"]) == ((300, "172.30.0.2"), (301, ""))
+    with db.write() as txn:
+        txn.delete(ENDPOINTS, 4)
+        txn.delete(PODS, ("shop", "far"))
+        txn.delete(ENDPOINT_OBJECTS, ("shop", "far"))
+        txn.upsert(NODES, Node("n9", "c", ("172.30.0.9",), (), ("10.9.0.0/24",)))
+    await controller.step()
+    assert "10.0.1.9/32" not in held(db)
+    assert "10.9.0.5/32" not in held(db), "it is of n9's pod CIDR now, and not n9's pod"
+    assert held(db)["10.9.0.6/32"] == (3, "172.30.0.9")
 
 
 def test_routes_go_to_every_pod_cidr_that_covers_no_node() -> None:

@@ -61,6 +61,22 @@ def test_pod() -> None:
     assert (other.workload_kind, other.workload_name) == ("DaemonSet", "ds")
 
 
+@pytest.mark.parametrize(
+    ("status", "ips"),
+    [
+        ("{podIP: 10.0.0.9, podIPs: [{ip: 10.0.0.9}, {ip: 'FD00::9'}]}", ("10.0.0.9", "fd00::9")),
+        ("{phase: Running, podIP: 10.0.0.9}", ("10.0.0.9",)),
+        ("{phase: Succeeded, podIP: 10.0.0.9}", ()),
+        ("{phase: Failed, podIP: 10.0.0.9}", ()),
+        ("{podIP: soon, podIPs: [{ip: 7}, 8, {}, {ip: 10.0.0.300}, {ip: 'fe80::1%eth0'}]}", ()),
+        ("{podIPs: none}", ()),
+        ("[]", ()),
+    ],
+)
+def test_a_pod_that_runs_has_the_addresses_of_its_status(status: str, ips: tuple[str, ...]) -> None:
+    assert row(f"apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nstatus: {status}\n").ips == ips
+
+
 def test_namespace_gets_the_label_of_its_name() -> None:
     found = row("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n")
     assert found.labels == (("kubernetes.io/metadata.name", "shop"), ("team", "a"))
