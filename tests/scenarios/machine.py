@@ -17,6 +17,7 @@ from ciliumpy.daemon.status import Parts
 from ciliumpy.datapath import devices as node_devices
 from ciliumpy.datapath import policy, routes
 from ciliumpy.datapath.devices import Devices, Underlay
+from ciliumpy.endpoints import controller as endpoints
 from ciliumpy.endpoints.attachment import Request
 from ciliumpy.endpoints.plug import Gateway
 from ciliumpy.enforcement import controller as enforcement
@@ -62,6 +63,7 @@ class Machine:
         monkeypatch.setattr(routes, "routes", Routes())
         monkeypatch.setattr(node_devices, "own_addresses", lambda _native: ADDRESSES)
         monkeypatch.setattr(policy, "GRACE_S", SOON_S)
+        monkeypatch.setattr(endpoints, "POD_WAIT_S", SOON_S)
         monkeypatch.setattr(enforcement, "SWEEP_S", SOON_S)
         monkeypatch.setattr(settle, "WAIT_S", 2.0)
         self._task: asyncio.Task[None] | None = None
@@ -158,7 +160,8 @@ class Machine:
         if OWN.name not in db.table(NODES):
             return "the own node's object"
         for request in db.table(IDENTITY_REQUESTS).all():
-            if not db.table(IDENTITY_OBJECTS).by("labels", request.labels):
+            reserved = any(row.reserved for row in db.table(IDENTITIES).by("labels", request.labels))
+            if not reserved and not db.table(IDENTITY_OBJECTS).by("labels", request.labels):
                 return f"an identity for {request.labels}"
         return self._unsettled_endpoints() or self._unsettled_sets()
 
