@@ -116,6 +116,9 @@ def test_other_networks_frames_are_not_looked_at(node: Node) -> None:
 
 
 def test_link_local_addresses_are_the_hosts_too(node: Node) -> None:
+    node.netdev(tcp(NEIGHBOUR, LINK_LOCAL, 4001, 23, SYN))
+    assert node.row(6)["half"][0]["target_slot"] == HOST_SLOT  # who began is known before there is a policy
+    node.forget(6)
     close(node, INGRESS, WORLD6)
 
     assert node.netdev(tcp(NEIGHBOUR, LINK_LOCAL, 4000, 22, SYN)).verdict == NEXT

@@ -42,6 +42,10 @@ class Cluster(Protocol):
         """Addresses of a place that is not in the cluster and that actors can be started in; empty if there is none."""
         ...
 
+    def host_firewall(self) -> bool:
+        """Whether policies for nodes are in force."""
+        ...
+
     def apply(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Write objects; return when they are in force: pods run and every node knows them, policies are enforced."""
         ...

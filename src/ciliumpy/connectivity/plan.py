@@ -21,7 +21,7 @@ EGRESS: Final = "egress"
 TCP, UDP, PING, BULK, BIG_PING, FORGE = "tcp", "udp", "ping", "bulk", "big-ping", "forge"
 ICMP_VERBS = (PING, BIG_PING)
 # What a cluster may lack, and how it is named when something is left out for it.
-IPV4, IPV6, SECOND_NODE, OUTSIDE = "ipv4", "ipv6", "second-node", "outside"
+IPV4, IPV6, SECOND_NODE, OUTSIDE, HOST_FIREWALL = "ipv4", "ipv6", "second-node", "outside", "host-firewall"
 
 Document = Mapping[str, Any]
 

@@ -30,6 +30,16 @@ def policy(namespace: str, name: str, app: str | None = None, **rules: Sequence[
     }
 
 
+def host_policy(namespace: str, name: str, **rules: Sequence[Rule]) -> Document:
+    """Return a CiliumClusterwideNetworkPolicy on all nodes. Its name has the namespace's: there are no two of a run."""
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumClusterwideNetworkPolicy",
+        "metadata": {"name": f"{namespace}-{name}"},
+        "spec": {"nodeSelector": {}, **{direction: list(each) for direction, each in rules.items()}},
+    }
+
+
 def pods(app: str | None = None, namespace: str = "") -> dict[str, str]:
     """Return the labels of pods of the policy's own namespace, or of that one."""
     labels = {"app": app} if app else {}

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ciliumpy.connectivity import judge
 from ciliumpy.connectivity.handle import Handle
-from ciliumpy.connectivity.plan import BIG_PING, FORGE, ICMP_VERBS, IPV4, IPV6, OUTSIDE, SECOND_NODE, Cast, Party
+from ciliumpy.connectivity.plan import (
+    BIG_PING,
+    FORGE,
+    HOST_FIREWALL,
+    ICMP_VERBS,
+    IPV4,
+    IPV6,
+    OUTSIDE,
+    SECOND_NODE,
+    Cast,
+    Party,
+)
 from ciliumpy.connectivity.seen import Telescope
 from ciliumpy.kit.errors import CiliumpyError
 
@@ -97,6 +108,8 @@ class Stage:
             self.missing[SECOND_NODE] = "there is one node"
         if not self._cluster.outside():
             self.missing[OUTSIDE] = "nothing can be started outside of the cluster"
+        if not self._cluster.host_firewall():
+            self.missing[HOST_FIREWALL] = "policy.hostFirewall is off"
         pods = [pod for pod in _PODS if far is not None or not pod.far]
         self._begun = True
         self._say(f"✨ [{self._cluster.name}] Creating namespaces {self.namespace} and {self.elsewhere}...")

@@ -66,6 +66,9 @@ class LabCluster:
     def outside(self) -> Mapping[int, str]:
         return _by_family(spec.WORLD_ADDRESSES)
 
+    def host_firewall(self) -> bool:
+        return self._lab.policy_options().host_firewall
+
     def apply(self, documents: Sequence[Mapping[str, Any]]) -> None:
         policies = taken.Policies(self._place)
         manifests = [objects.Manifest(key_of(dict(document)), dict(document), "") for document in documents]
