@@ -70,8 +70,9 @@ _ciliumpy_words() {
             echo "nodes namespaces" ;;
         "hubble watch")
             echo "peers" ;;
-        "endpoint" |\
-            "identity" |\
+        "endpoint")
+            echo "list get config" ;;
+        "identity" |\
             "ip" |\
             "bpf endpoint" |\
             "bpf identity" |\
@@ -114,6 +115,7 @@ _ciliumpy_flags() {
             "hubble watch" |\
             "endpoint" |\
             "endpoint get" |\
+            "endpoint config" |\
             "identity" |\
             "identity list" |\
             "identity get" |\
@@ -237,6 +239,7 @@ _ciliumpy_value() {
             "endpoint:--lab" |\
             "endpoint list:--lab" |\
             "endpoint get:--lab" |\
+            "endpoint config:--lab" |\
             "identity:--lab" |\
             "identity list:--lab" |\
             "identity get:--lab" |\
@@ -320,6 +323,7 @@ _ciliumpy_value() {
             "endpoint:--node" |\
             "endpoint list:--node" |\
             "endpoint get:--node" |\
+            "endpoint config:--node" |\
             "identity:--node" |\
             "identity list:--node" |\
             "identity get:--node" |\
@@ -413,6 +417,8 @@ _ciliumpy_value() {
             "endpoint list:-o" |\
             "endpoint get:--output" |\
             "endpoint get:-o" |\
+            "endpoint config:--output" |\
+            "endpoint config:-o" |\
             "identity:--output" |\
             "identity:-o" |\
             "identity list:--output" |\
@@ -756,7 +762,8 @@ _ciliumpy_value() {
             echo "text json yaml jsonpath= name sarif" ;;
         "lab run:--restart")
             echo "Always OnFailure Never" ;;
-        "endpoint get:0")
+        "endpoint get:0" |\
+            "endpoint config:0")
             echo "@endpoints-or-pods" ;;
         "policy get:0")
             echo "@policies" ;;

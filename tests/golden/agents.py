@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ciliumpy.api.admin import AdminContext
 from ciliumpy.api.admin_changes import Objects
 from ciliumpy.api.admin_server import serve
@@ -274,7 +276,16 @@ class Lab:
         self.folder(node).mkdir(parents=True)
         settings = configuration(self.folder(node), node)
         store = objects(self.databases[node], self.run_dir / "labs" / LAB / "store")
-        context = AdminContext(self.databases[node], lambda: self._status(node), settings, monitor, store)
+
+        async def audit(number: int, mode: bool | None) -> None:
+            db = self.databases[node]
+            row = db.table(KERNEL_ENDPOINTS).get(number)
+            assert row is not None
+            with db.write() as txn:
+                txn.upsert(KERNEL_ENDPOINTS, msgspec.structs.replace(row, audit=bool(mode)))
+            db.table(KERNEL_ENDPOINTS).set_status(number, db.table(KERNEL_ENDPOINTS).revision_of(number), "done")
+
+        context = AdminContext(self.databases[node], lambda: self._status(node), settings, monitor, store, audit)
         listening = asyncio.Event()
         server = serve(context, self.folder(node) / "agent.sock", listening.set)
         self._servers[node] = asyncio.get_running_loop().create_task(server)

@@ -4,6 +4,7 @@
     GET /v1/health                          {"status": "ok" | "degraded" | "starting"}
     GET /v1/status                          the agent's status as one object
     GET /v1/endpoints   /v1/endpoints/{id}
+    PUT /v1/endpoints/{id}/config           {"PolicyAuditMode": "Enabled" | "Disabled" | "Default"}: kept over restarts
     GET /v1/identities  /v1/identities/{id}
     GET /v1/policies    /v1/policies/{namespace}/{name}     "-" is the namespace of a cluster-wide policy
     GET /v1/nodes       /v1/ipcache
@@ -42,7 +43,7 @@ from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import NODES, POLICIES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+AUDIT_MODES = {"Enabled": True, "Disabled": False, "Default": None}
 SLICE = 256  # rows that are encoded before other jobs have their turn
 
 _log = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ class AdminContext(NamedTuple):
     config: Settings
     monitor: Callable[[frozenset[str]], AsyncIterator[bytes]]
     objects: Objects
+    audit: Callable[[int, bool | None], Awaitable[Any]] | None = None
+    """Put an endpoint in audit mode, or take it out; None: as the agent is."""
 
 
 def application(context: AdminContext) -> Starlette:
@@ -96,6 +100,7 @@ def application(context: AdminContext) -> Starlette:
         Route("/v1/monitor", handlers.monitor),
         Route("/v1/endpoints", handlers.endpoints),
         Route("/v1/endpoints/{id:int}", handlers.endpoint),
+        Route("/v1/endpoints/{id:int}/config", handlers.configure_endpoint, methods=["PUT"]),
         Route("/v1/identities", handlers.identities),
         Route("/v1/identities/{id:int}", handlers.identity),
         Route("/v1/objects", changes.write, methods=["POST"]),
@@ -177,6 +182,22 @@ class Handlers:
         if row is None:
             raise AbsentError(f"there is no endpoint {number}", "`ciliumpy endpoint list` shows them")
         return JSONResponse(objects.endpoint_detail(self._db, row))
+
+    async def configure_endpoint(self, request: Request) -> Response:
+        try:
+            options = dict(json.loads(await request.body()))
+            mode = AUDIT_MODES[options.pop(objects.AUDIT_OPTION)]
+        except (ValueError, TypeError, LookupError):
+            options = {"": ""}
+        if options or self._context.audit is None:
+            words = ", ".join(AUDIT_MODES)
+            return error_answer(400, f'the body wants to be {{"{objects.AUDIT_OPTION}": ...}}', f"one of {words}")
+        number = request.path_params["id"]
+        if self._db.table(ENDPOINTS).get(number) is None:
+            raise AbsentError(f"there is no endpoint {number}", "`ciliumpy endpoint list` shows them")
+        await self._context.audit(number, mode)
+        _log.warning("endpoint %d: %s is %s from now on", number, objects.AUDIT_OPTION, mode)
+        return await self.endpoint(request)
 
     async def identities(self, _: Request) -> Response:
         return _items(self._db.table(IDENTITIES).all(), lambda row: objects.identity(self._db, row))

@@ -9,7 +9,7 @@ from ciliumpy.endpoints.state import shown_state
 from ciliumpy.model.labels import parse
 from ciliumpy.model.rule import NamedPort
 from ciliumpy.model.verdicts import Direction, Tier, Verdict
-from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, KernelEndpoint
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.identities import IDENTITIES
 from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
+AUDIT_OPTION = "PolicyAuditMode"
+
 
 def endpoint(db: Database, row: Endpoint) -> Object:
     kernel = db.table(KERNEL_ENDPOINTS).get(row.id)
@@ -31,8 +33,8 @@ def endpoint(db: Database, row: Endpoint) -> Object:
         policy = {"ingress": "unknown", "egress": "unknown"}
     else:
         policy = {
-            "ingress": "enabled" if kernel.ingress_enforced else "disabled",
-            "egress": "enabled" if kernel.egress_enforced else "disabled",
+            "ingress": _enforcement(kernel.ingress_enforced, kernel.audit),
+            "egress": _enforcement(kernel.egress_enforced, kernel.audit),
         }
     state, error = shown_state(db, row)
     return {
@@ -50,8 +52,25 @@ def endpoint(db: Database, row: Endpoint) -> Object:
         "state": state,
         "error": error,
         "policy": policy,
+        "policyEnabled": _enabled(kernel),
+        "options": {AUDIT_OPTION: "unknown" if kernel is None else "Enabled" if kernel.audit else "Disabled"},
         "policySet": 0 if kernel is None else kernel.policy_set,
     }
+
+
+def _enforcement(enforced: bool, audited: bool) -> str:
+    if not enforced:
+        return "disabled"
+    return "disabled (audit)" if audited else "enabled"
+
+
+def _enabled(kernel: KernelEndpoint | None) -> str:
+    """Return Cilium's word for both directions: none, ingress, egress, both, audit-ingress, ..."""
+    if kernel is None:
+        return "unknown"
+    sides = [name for name in ("ingress", "egress") if getattr(kernel, f"{name}_enforced")]
+    word = "both" if len(sides) > 1 else sides[0] if sides else "none"
+    return f"audit-{word}" if kernel.audit and sides else word
 
 
 def endpoint_detail(db: Database, row: Endpoint) -> Object:

@@ -148,6 +148,7 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
             {
                 "list": Verb("ciliumpy.cli.endpoint.list", "List the endpoints."),
                 "get": Verb("ciliumpy.cli.endpoint.get", "Show one endpoint."),
+                "config": Verb("ciliumpy.cli.endpoint.config", "Show or change an endpoint's options."),
             },
         ),
         "identity": Group(

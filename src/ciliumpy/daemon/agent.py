@@ -57,7 +57,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     health, db = HealthRegistry(), Database(ALL_TABLES, clock=clock)
     store, own, datapath = await ground
     reflector = Reflector(db, store, LastGood(config.state / "last-good"), options=config.policy_options)
-    kernel = Reconcilers(db, datapath, own.devices, clock)
+    kernel = Reconcilers(db, datapath, own.devices, clock, audit=config.policy.audit_mode)
     last_set, last_class = kernel.policy.highest_ids()
     fixed = config.fixed_identities
     identity = Identity(db, store, ready=reflector.ready, ipv4=ipv4, ipv6=ipv6, fixed=fixed)

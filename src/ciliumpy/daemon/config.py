@@ -92,6 +92,10 @@ class PolicyConfig(Part, frozen=True):
         Literal["default", "always", "never"],
         about("Which endpoints are closed: those that a policy selects, all, or none."),
     ] = "default"
+    audit_mode: Annotated[
+        bool,
+        about("Whether what policy denies passes and is told of (AUDIT); `endpoint config` says otherwise of one."),
+    ] = False
     host_firewall: Annotated[bool, about("Whether policies for nodes hold for this one.")] = False
     allow_localhost: Annotated[
         Literal["always", "policy"],
@@ -239,6 +243,7 @@ class AgentConfig(Part, frozen=True):
             cluster_network_policy=self.policy.cluster_network_policy,
             icmp_rules=self.policy.icmp_rules,
             l7_proxy=self.policy.l7_proxy,
+            audit_mode=self.policy.audit_mode,
         )
 
     @property

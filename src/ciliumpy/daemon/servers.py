@@ -57,7 +57,13 @@ class Servers:
         store = parts.reflector
         changes = Changes(parts.store, store.origins_of, config.policy_options)
         objects = Objects(changes, store.document_of, parts.enforcement)
-        self._admin = AdminContext(parts.db, status, RuntimeConfig(parts.loaded, found(parts)), flows.monitor, objects)
+
+        def audit(number: int, mode: bool | None) -> Awaitable[object]:
+            return parts.endpoints.configure(number, audit=mode)
+
+        self._admin = AdminContext(
+            parts.db, status, RuntimeConfig(parts.loaded, found(parts)), flows.monitor, objects, audit
+        )
         self._cni = CniServer(
             parts.endpoints, parts.own.gateway, config.run / rundir.CNI_SOCKET, lambda: unavailable(parts)
         )

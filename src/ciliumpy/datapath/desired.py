@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from ciliumpy.state.database import Database, WriteTransaction
 
 
-def join(endpoint: Endpoint, policy: InstalledSet) -> KernelEndpoint:
-    """Return the slot of an endpoint whose identity has that set."""
+def join(endpoint: Endpoint, policy: InstalledSet, *, audit: bool = False) -> KernelEndpoint:
+    """Return the slot of an endpoint whose identity has that set. `audit`: where it says nothing itself."""
     return KernelEndpoint(
         slot=endpoint.id,
         generation=endpoint.generation,
@@ -30,14 +30,16 @@ def join(endpoint: Endpoint, policy: InstalledSet) -> KernelEndpoint:
         ipv4=endpoint.ipv4,
         ipv6=endpoint.ipv6,
         chained=endpoint.chained,
+        audit=audit if endpoint.audit is None else endpoint.audit,
     )
 
 
 class DesiredEndpoints:
     """A controller: ENDPOINTS and INSTALLED_SETS in, KERNEL_ENDPOINTS out."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, audit: bool = False) -> None:
         self._db = db
+        self._audit = audit
         self._endpoints = db.table(ENDPOINTS).observe("desired endpoints")
         self._sets = db.table(INSTALLED_SETS).observe("desired endpoints")
 
@@ -62,13 +64,12 @@ class DesiredEndpoints:
                     for row in txn.by(ENDPOINTS, "identity", policy.row.identity):
                         self._place(txn, row)
 
-    @staticmethod
-    def _place(txn: WriteTransaction, endpoint: Endpoint) -> None:
+    def _place(self, txn: WriteTransaction, endpoint: Endpoint) -> None:
         sets = txn.by(INSTALLED_SETS, "identity", endpoint.identity) if endpoint.identity else []
         own = [one for one in sets if one.named_ports is None or one.named_ports == endpoint.named_ports]
         policy = max(own, key=lambda one: one.id, default=None)
         if policy is not None:
-            txn.upsert(KERNEL_ENDPOINTS, join(endpoint, policy))
+            txn.upsert(KERNEL_ENDPOINTS, join(endpoint, policy, audit=self._audit))
             return
         # Its next set is still to come: the former stays in force, but not another endpoint's.
         former = txn.get(KERNEL_ENDPOINTS, endpoint.id)

@@ -22,6 +22,7 @@ ENDPOINT_READY = 1
 ENDPOINT_ENFORCE_INGRESS = 2
 ENDPOINT_ENFORCE_EGRESS = 4
 ENDPOINT_PROXY_ARP = 16
+ENDPOINT_AUDIT = 32
 
 LEVEL_EVERYBODY = 1
 RANGE_FAMILY = {6: 1, 17: 2, 132: 4, 1: 8, 58: 16}  # protocol -> bit of policy_set.has_ranges
@@ -74,6 +75,7 @@ def endpoint_value(map_: KernelMap, row: KernelEndpoint, *, ready: bool = True) 
     flags |= ENDPOINT_ENFORCE_INGRESS if row.ingress_enforced else 0
     flags |= ENDPOINT_ENFORCE_EGRESS if row.egress_enforced else 0
     flags |= ENDPOINT_PROXY_ARP if row.chained else 0
+    flags |= ENDPOINT_AUDIT if row.audit else 0
     value["ifindex"], value["generation"], value["identity"] = row.ifindex, row.generation, row.identity
     value["policy_set"], value["flags"], value["peer_ifindex"] = row.policy_set, flags, row.peer_ifindex
     _put(value, "mac", mac(row.mac))

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 class Reconcilers:
     """Carries the tables into the kernel. Nothing that a former agent left is removed before `complete`."""
 
-    def __init__(self, db: Database, datapath: Datapath, devices: Devices, clock: Clock) -> None:
+    def __init__(
+        self, db: Database, datapath: Datapath, devices: Devices, clock: Clock, *, audit: bool = False
+    ) -> None:
         maps, epochs = datapath.maps, datapath.epochs
         self._epochs = epochs
         self.endpoints = EndpointTarget(maps, epochs, datapath, db.table(ENDPOINTS))
@@ -42,7 +44,7 @@ class Reconcilers:
         self.ipcache = IPCacheTarget(maps, epochs, db.table(VECTORS))
         self.collector = Collector(maps, datapath.now)
         self._changes = NetworkChanges(db, epochs, devices.underlay, datapath.pods.values)
-        self._desired = DesiredEndpoints(db)
+        self._desired = DesiredEndpoints(db, audit=audit)
         targets: list[tuple[Any, Any]] = [
             (VECTORS, self.vectors),
             (POLICY_SETS, self.policy),

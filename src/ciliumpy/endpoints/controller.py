@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from ciliumpy.endpoints import allocate
 from ciliumpy.endpoints.attachment import DiffersError, UnknownContainerError, addresses_of, differences
+from ciliumpy.endpoints.options import judged
 from ciliumpy.endpoints.records import Record, Records
 from ciliumpy.endpoints.state import READY, RESTORING, WAITING_FOR_IDENTITY, shown_state
+from ciliumpy.endpoints.threads import whole
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.labels import LabelFilter, pod_labels
 from ciliumpy.state.observer import wait_any
@@ -25,16 +26,13 @@ from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import NAMESPACES, PODS, Pod
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
     from ciliumpy.endpoints.attachment import Pair, Previous, Request
     from ciliumpy.endpoints.plug import Plug
     from ciliumpy.kit.clock import Clock
     from ciliumpy.state.database import Database, WriteTransaction
     from ciliumpy.state.observer import Observer
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 INIT_LABELS = ("reserved:init",)
 POD_WAIT_S = 5.0
@@ -214,9 +212,9 @@ class Endpoints:
         try:
             record = self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid, request.network)
             if endpoint.chained:
-                await _whole(self._records.save, record)
+                await whole(self._records.save, record)
             else:
-                ifindex, peer_ifindex = await _whole(self._make, record, netns_fd)
+                ifindex, peer_ifindex = await whole(self._make, record, netns_fd)
                 endpoint = msgspec.structs.replace(endpoint, ifindex=ifindex, peer_ifindex=peer_ifindex)
                 # The pod's side, and the programs, take as long as identity, policy and rows: all at once.
                 loop = asyncio.get_running_loop()
@@ -354,6 +352,23 @@ class Endpoints:
         finally:
             observer.close()
 
+    # ---- options -----------------------------------------------------------------------------------------------------
+
+    async def configure(self, number: int, *, audit: bool | None) -> Endpoint:
+        """Put an endpoint in audit mode or take it out of it (None: as the agent is), for this agent and the next.
+
+        Return when packets are judged so. CiliumpyError: there is no such endpoint, or it cannot be kept or done.
+        """
+        row = self._table.get(number)
+        if row is None:
+            raise CiliumpyError(f"there is no endpoint {number}", "`ciliumpy endpoint list` shows them")
+        with self._db.write() as txn:
+            txn.upsert(ENDPOINTS, msgspec.structs.replace(row, audit=audit))
+        await self._remember([number])
+        if number in self._db.table(KERNEL_ENDPOINTS):
+            await judged(self._db, number)
+        return self._table.get(number) or row
+
     # ---- labels and identity -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -399,7 +414,7 @@ class Endpoints:
                 records.append(msgspec.structs.replace(record, endpoint=row))
                 self._kept[number] = records[-1]
         if records:
-            await _whole(self._records.save_all, records)
+            await whole(self._records.save_all, records)
 
     def _place(self, txn: WriteTransaction, row: Endpoint) -> bool:
         """Write the row with its pod's ports and the identity of its labels: the former one until there is one."""
@@ -472,16 +487,6 @@ class Endpoints:
             pool = self._pools.get("ipv6" if ":" in address else "ipv4")
             if pool is not None:
                 yield pool, address
-
-
-async def _whole(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call it in a thread; a cancellation waits for its end, so that what it made can be undone."""
-    call = asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(call)
-    except asyncio.CancelledError:
-        await asyncio.wait([call])
-        raise
 
 
 def _addresses(endpoint: Endpoint) -> list[str]:

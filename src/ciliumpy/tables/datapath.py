@@ -47,6 +47,7 @@ class KernelEndpoint(msgspec.Struct, frozen=True):
     ipv4: str = ""
     ipv6: str = ""
     chained: bool = False  # another plugin's device: it asks for more neighbours than the router
+    audit: bool = False  # what policy denies passes
 
     @property
     def is_host(self) -> bool:

@@ -32,6 +32,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     state: str = "waiting-for-identity"  # as in the field: not-ready, ready, restoring, disconnecting, ...
     error: str = ""
     named_ports: tuple[NamedPort, ...] = ()  # of the pod's containers
+    audit: bool | None = None  # what policy denies passes and is told of; None: as the agent's configuration says
     chained: bool = False  # devices and addresses are another CNI plugin's: never made, filled or removed here
 
     @property

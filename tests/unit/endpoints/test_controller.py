@@ -131,7 +131,20 @@ class Node:
                 return
             txn.upsert(
                 KERNEL_ENDPOINTS,
-                KernelEndpoint(row.id, row.generation, row.ifindex, 2, "", row.identity, 1, False, False, "", ""),
+                KernelEndpoint(
+                    row.id,
+                    row.generation,
+                    row.ifindex,
+                    2,
+                    "",
+                    row.identity,
+                    1,
+                    False,
+                    False,
+                    "",
+                    "",
+                    audit=bool(row.audit),
+                ),
             )
             for claim in endpoint_claims(row):
                 txn.upsert(IPCACHE, claim.entry)
@@ -356,3 +369,24 @@ async def test_check_says_that_an_endpoint_is_not_ready(node: Node, monkeypatch)
     assert found.value.hint == "endpoint 1 is not-ready: the map is full"
     with pytest.raises(UnknownContainerError):
         await node.endpoints.check("c1", "eth1", 0, nothing)
+
+
+async def test_audit_mode_is_in_force_when_it_is_said_and_outlives_the_agent(node: Node, tmp_path: Path) -> None:
+    node.pod(labels={"app": "api"})
+    number = (await node.endpoints.add(REQUEST, 0)).id
+    changed = await node.endpoints.configure(number, audit=True)
+    assert changed.audit
+    assert node.db.table(KERNEL_ENDPOINTS).get(number).audit
+    later = Node(tmp_path, node.plug)
+    await later.endpoints.restore()
+    assert later.db.table(ENDPOINTS).get(number).audit
+    assert (await node.endpoints.configure(number, audit=None)).audit is None
+    assert [record.endpoint.audit for record in node.records.load()] == [None]
+    node.pod(labels={"app": "other"})  # whatever else changes about it
+    await node.endpoints.configure(number, audit=True)
+    async with asyncio.timeout(5):
+        while node.db.table(ENDPOINTS).get(number).identity == changed.identity:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert node.db.table(ENDPOINTS).get(number).audit
+    with pytest.raises(CiliumpyError, match="there is no endpoint 9"):
+        await node.endpoints.configure(9, audit=True)

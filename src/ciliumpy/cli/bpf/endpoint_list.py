@@ -11,7 +11,14 @@ from ciliumpy.cli.options import Lab, Node, Output
 from ciliumpy.cli.output import Column, Item, show
 from ciliumpy.client.target import Target
 
-FLAGS = {1: "ready", 2: "enforce-ingress", 4: "enforce-egress", 8: "same-netns"}  # enum endpoint_flags of layout.h
+FLAGS = {
+    1: "ready",
+    2: "enforce-ingress",
+    4: "enforce-egress",
+    8: "same-netns",
+    16: "proxy-arp",
+    32: "audit",
+}  # enum endpoint_flags of layout.h
 READY, INGRESS, EGRESS = 1, 2, 4
 
 

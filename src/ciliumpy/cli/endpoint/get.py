@@ -12,6 +12,7 @@ from ciliumpy.cli.output import Item, show_one
 from ciliumpy.cli.query import gather
 from ciliumpy.client import target
 from ciliumpy.client.admin import AdminClient
+from ciliumpy.client.target import Target
 from ciliumpy.kit.errors import CiliumpyError
 
 Which = Annotated[
@@ -26,6 +27,13 @@ def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text
 
     Of a pod the beginning of its name is enough, as `shop/api`, if no other pod's name begins so.
     """
+    home, found = find(which, lab, node, "get")
+    detail = {"node": home.node, **AdminClient.of(home).get(f"/v1/endpoints/{found['id']}")}
+    show_one("EndpointList", detail, pairs(detail), output, name=str(detail["id"]))
+
+
+def find(which: str, lab: str | None, node: str | None, verb: str) -> tuple[Target, Item]:
+    """Return the node of an endpoint, and what its agent lists of it. CiliumpyError: there is none, or several."""
     targets = target.select(lab, node)
     if len(targets) > 1 or node is None:
         place, colon, rest = which.partition(":")
@@ -36,14 +44,12 @@ def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text
     found = [each for each in items if means(each, which)] or [each for each in items if begins(each, which)]
     if len(found) > 1:
         names = ", ".join(f"{each['node']}:{each['id']} ({each['namespace']}/{each['pod']})" for each in found)
-        hint = f"say which: ciliumpy endpoint get {found[0]['node']}:{found[0]['id']}"
+        hint = f"say which: ciliumpy endpoint {verb} {found[0]['node']}:{found[0]['id']}"
         raise CiliumpyError(f"{which!r} is several endpoints: {names}", hint, 2)
     if not found:
         missing = f" ({', '.join(error.node for error in errors)} did not answer)" if errors else ""
         raise CiliumpyError(f"there is no endpoint {which!r}{missing}", "`ciliumpy endpoint list` shows them")
-    home = next(each for each in targets if each.node == found[0]["node"])
-    detail = {"node": home.node, **AdminClient.of(home).get(f"/v1/endpoints/{found[0]['id']}")}
-    show_one("EndpointList", detail, pairs(detail), output, name=str(detail["id"]))
+    return next(each for each in targets if each.node == found[0]["node"]), found[0]
 
 
 def means(endpoint: Item, which: str) -> bool:
@@ -88,8 +94,8 @@ def pairs(e: Item) -> list[tuple[str, object]]:
         ("MAC", e["mac"]),
         ("Interface", interfaces(e)),
         ("Container", e["containerID"]),
-        ("Policy ingress", e["policy"]["ingress"].capitalize()),
-        ("Policy egress", e["policy"]["egress"].capitalize()),
+        ("Policy ingress", e["policy"]["ingress"].title()),
+        ("Policy egress", e["policy"]["egress"].title()),
         ("Policy set", e["policySet"] or "<none>"),
         ("Datapath", f"{datapath['state']}{': ' + datapath['error'] if datapath['error'] else ''}"),
     ]

@@ -14,10 +14,10 @@ COMMON = ("k8s:io.cilium.k8s.policy.", "k8s:io.cilium.k8s.namespace.labels.")
 
 COLUMNS = [
     Column("ENDPOINT", lambda e: e["id"]),
-    Column("POLICY\nINGRESS", lambda e: e["policy"]["ingress"].capitalize(), narrow=True),
-    Column("POLICY\nEGRESS", lambda e: e["policy"]["egress"].capitalize(), narrow=True),
-    Column("POLICY (ingress)\nENFORCEMENT", lambda e: e["policy"]["ingress"].capitalize(), wide=True),
-    Column("POLICY (egress)\nENFORCEMENT", lambda e: e["policy"]["egress"].capitalize(), wide=True),
+    Column("POLICY\nINGRESS", lambda e: e["policy"]["ingress"].title(), narrow=True),
+    Column("POLICY\nEGRESS", lambda e: e["policy"]["egress"].title(), narrow=True),
+    Column("POLICY (ingress)\nENFORCEMENT", lambda e: e["policy"]["ingress"].title(), wide=True),
+    Column("POLICY (egress)\nENFORCEMENT", lambda e: e["policy"]["egress"].title(), wide=True),
     Column("IDENTITY", lambda e: e["identity"] or "<none>"),
     Column("LABELS (source:key[=value])", lambda e: short(e["labels"]), narrow=True),
     Column("LABELS (source:key[=value])", lambda e: e["labels"], wide=True),
