@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Items = list[tuple[Any, Path]]
 Peers = list[Selector | ServicePeer]
 FQDN = "fqdn"  # the source of labels of addresses that are answers for a DNS name
+_AS_IF_ABSENT = ("Groups", "Services")  # in Cilium, where they are empty: denied is anybody; allowed, here, nobody
 _SERVICE_HINTS = dict.fromkeys(
     ("name", "serviceName", "namespace"), "unknown field: write k8sService: {serviceName: ..., namespace: ...}"
 )
@@ -61,7 +62,23 @@ def decode_peers(rule: Fields, scope: Scope) -> tuple[Selector | ServicePeer, ..
     found: Peers = []
     for name in filled:
         found += decoders[name.removeprefix(prefix)](lists[name] or [], rule.at(name), scope)
+    empty = [name for name in present if not lists[name]]
+    if empty and filled:
+        return _beside_an_empty_list(tuple(dict.fromkeys(found)), rule.at(empty[0]), scope)
+    if scope.deny and not filled and all(name.removeprefix(prefix) in _AS_IF_ABSENT for name in empty):
+        return None
     return tuple(dict.fromkeys(found))
+
+
+def _beside_an_empty_list(
+    found: tuple[Selector | ServicePeer, ...], path: Path, scope: Scope
+) -> tuple[Selector | ServicePeer, ...]:
+    """An empty list is nobody, also beside another; but a deny rule does not lose by it whom it names."""
+    if scope.deny:
+        scope.notice(path, "is empty and has no effect beside the other peers: they are denied")
+        return found
+    scope.notice(path, "is empty: the rule is for nobody, whatever peers stand beside it")
+    return ()
 
 
 def _endpoints(items: Items, _: Path, scope: Scope) -> Peers:

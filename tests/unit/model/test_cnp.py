@@ -49,6 +49,23 @@ def test_absent_empty_and_one_empty_are_three_things():
     assert peers("{fromEntities: [all]}") == ("everybody",)
 
 
+def test_an_empty_list_beside_another_is_nobody_but_takes_nothing_from_a_denial():
+    spec = (
+        "spec: {endpointSelector: {}, %s: [{fromEndpoints: [], fromEntities: [host], toPorts: [{ports: [{port: 1}]}]}]}"
+    )
+    allow, deny = decode(spec % "ingress"), decode(spec % "ingressDeny")
+    assert allow.rules[0].peers == ()
+    assert [str(peer) for peer in deny.rules[0].peers] == ["reserved:host"]
+    assert [path_text(d.notices[0].path).rpartition(".")[2] for d in (allow, deny)] == ["fromEndpoints"] * 2
+
+
+def test_an_empty_list_of_services_or_groups_is_never_wider_than_it_says():
+    spec = "spec: {endpointSelector: {}, %s: [{%s: [], toPorts: [{ports: [{port: 1}]}]}]}"
+    for name in ("toServices", "toGroups"):
+        assert decode(spec % ("egress", name)).rules[0].peers == ()
+        assert decode(spec % ("egressDeny", name)).rules[0].peers is None, "anybody, as Cilium has it"
+
+
 def test_ports():
     def ports(rule: str) -> tuple[PortRange, ...] | None:
         return decode(OUT % rule).rules[0].ports

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ciliumpy.model import documents as documents_module
@@ -66,12 +66,14 @@ def values_of(text: st.SearchStrategy[str]) -> st.SearchStrategy:
     )
 
 
+@settings(deadline=None)
 @given(value=st.dictionaries(keys, values_of(st.one_of(texts, awkward)), min_size=1, max_size=4))
 def test_what_is_written_is_read_back(value: dict) -> None:
     (document,) = parse(dump(value))
     assert document.value == value
 
 
+@settings(deadline=None)
 @given(value=st.dictionaries(st.text('abc "\\:{é'), values_of(st.text("abc 019.-#'\"\\:{é")), min_size=1, max_size=4))
 def test_json_is_read_by_either_reader(value: dict) -> None:
     text = json.dumps(value, ensure_ascii=False)
@@ -79,12 +81,14 @@ def test_json_is_read_by_either_reader(value: dict) -> None:
     assert parse(b"\n--- " + text.encode())[0].value == value
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_anything_is_read_or_refused(data: bytes) -> None:
     with suppress(DocumentError):
         parse(data)
 
 
+@settings(deadline=None)
 @given(data=st.text("{}[]:-,&*!|>'\"%@`#?\n a1", max_size=60))
 def test_anything_that_looks_like_yaml_too(data: str) -> None:
     with suppress(DocumentError):

@@ -40,7 +40,7 @@ def test_a_name(text):
     assert is_port_name(text)
 
 
-@pytest.mark.parametrize("text", ["80", "a--b", "-a", "a-", "a_b", "x" * 16, "a-very-long-port-name", ""])
+@pytest.mark.parametrize("text", ["80", "a--b", "-a", "a-", "a_b", "x" * 16, "a-very-long-port-name", "", "\u212aey"])
 def test_no_name(text):
     assert not is_port_name(text)
 
