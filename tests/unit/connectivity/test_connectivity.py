@@ -15,6 +15,7 @@ from ciliumpy.connectivity.actor import Actor, Wrong
 from ciliumpy.connectivity.evidence import Table, pick
 from ciliumpy.connectivity.plan import (
     EGRESS,
+    HOST_FIREWALL,
     INGRESS,
     OUTSIDE,
     PING,
@@ -33,6 +34,7 @@ from ciliumpy.connectivity.seen import Conversation, Seen, Telescope
 from ciliumpy.flows.columns import POLICY_VERDICT
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.cnp import decode_policy
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.proto.observer_pb2 import GetFlowsResponse
 
 
@@ -72,7 +74,7 @@ def test_every_test_can_be_played_and_its_policies_are_taken() -> None:
                     assert (SECOND_NODE in needs) or all(end.node != "n2" for end in ends), (test.name, scenario.name)
                     assert (OUTSIDE in needs) or all(end.kind != "outside" for end in ends), (test.name, scenario.name)
         for document in documents:
-            decoded = decode_policy(dict(document))
+            decoded = decode_policy(dict(document), PolicyOptions(host_firewall=HOST_FIREWALL in test.needs))
             assert decoded.rules
             assert not decoded.notices
 
