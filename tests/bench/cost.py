@@ -23,6 +23,7 @@ import numpy as np
 
 from ciliumpy.bpf import build, sys
 from ciliumpy.bpf.links import attach_tcx
+from ciliumpy.bpf.names import NARROW, WIDE, Width
 from ciliumpy.bpf.programs import Program, load_object
 from tests.bench.report import Report
 from tests.bpf.devices import enter, namespace
@@ -52,9 +53,9 @@ class Bench(NamedTuple):
     empty: Program
     pool: Pool
 
-    def node(self) -> Node:
+    def node(self, width: Width = NARROW) -> Node:
         sizes = {**SIZES, "cp_counter_v2": 65536, "cp_iphost_v1": 2 * ADDRESSES}
-        return Node(self.pool, build.OBJECTS / "datapath.o", self.devices, sizes=sizes, cfg_counters=65536)
+        return Node(self.pool, build.OBJECTS / f"{width.object}.o", self.devices, sizes=sizes, cfg_counters=65536)
 
     def send(self, device: str, frame: bytes, *, first: int, flows: int, offset: int, seed: int = 0) -> None:
         numbers = [str(number) for number in (BURST, first, flows, seed, offset)]
@@ -70,6 +71,8 @@ def run() -> Report:
                 _cached(report, bench, node, version)
             with contextlib.closing(bench.node()) as node:
                 _slow(report, bench, node, version)
+            with contextlib.closing(bench.node(WIDE)) as node:
+                _slow(report, bench, node, version, "slow_wide")
     report.note(f"{ROUNDS} rounds; {HOT} flows, or any of {LIVE:,} live ones; an empty program's cost is taken off")
     return report
 
@@ -191,8 +194,11 @@ def _add(report: Report, key: str, rounds: list[float], mark: float | None) -> N
 # ---- decided ---------------------------------------------------------------------------------------------------------
 
 
-def _slow(report: Report, bench: Bench, node: Node, version: int) -> None:
-    """From an enforced pod to addresses of other nodes: SYNs, each judged again, and the first packets of new flows."""
+def _slow(report: Report, bench: Bench, node: Node, version: int, name: str = "slow") -> None:
+    """From an enforced pod to addresses of other nodes: SYNs, each judged again, and the first packets of new flows.
+
+    `slow_wide` is the same with the wide programs, as many more selectors in every mask.
+    """
     one = node.pods[0]
     prefix = "10.250." if version == 4 else "fd00:250::"
     _fill(node, version)
@@ -203,7 +209,7 @@ def _slow(report: Report, bench: Bench, node: Node, version: int) -> None:
         _frame(node, tcp(one.ip[version], _far(prefix, number), 3000, 53, SYN, ttl=255))
         for number in dice.sample(range(ADDRESSES), HOT)
     ]
-    _report_runs(report, f"slow_run_v{version}", MARKS["slow_run"], bench, program, again, ctx, REPEAT)
+    _report_runs(report, f"{name}_run_v{version}", MARKS["slow_run"], bench, program, again, ctx, REPEAT)
     rounds = []
     for turn in range(ROUNDS):
         chosen = [
@@ -215,14 +221,14 @@ def _slow(report: Report, bench: Bench, node: Node, version: int) -> None:
         rounds.append(ours - nothing)
         if any(event["type"] != 1 for event in node.rings.consume()):
             raise RuntimeError("what should be a new, allowed flow is not")
-    _add(report, f"slow_new_run_v{version}", rounds, None)
+    _add(report, f"{name}_new_run_v{version}", rounds, None)
     ports = itertools.count(10_000)
 
     def new() -> bytes:
         return _frame(node, udp(one.ip[version], _far(prefix, 0), next(ports), 53, ttl=255))
 
     place = {"first": 0, "flows": ADDRESSES, "offset": LAST_OFFSET[version]}
-    _report_real(report, f"slow_new_stats_v{version}", bench, node, new, place)
+    _report_real(report, f"{name}_new_stats_v{version}", bench, node, new, place)
 
 
 def _far(prefix: str, number: int) -> str:
@@ -233,19 +239,20 @@ def _fill(node: Node, version: int) -> None:
     """Identities that meet some of all selectors; their addresses behind the tunnel; a policy over all selectors."""
     dice = np.random.default_rng(version)
     identities = np.arange(100_000, 100_000 + IDENTITIES, dtype="u4")
-    words = np.zeros((IDENTITIES, 16), "u8")
+    words = np.zeros((IDENTITIES, node.width.bits // 64), "u8")
+    selectors = SELECTORS * node.width.bits // NARROW.bits
     for _ in range(10):
-        bits = dice.integers(0, SELECTORS, IDENTITIES)
+        bits = dice.integers(0, selectors, IDENTITIES)
         words[np.arange(IDENTITIES), bits // 64] |= np.uint64(1) << (bits % 64).astype("u8")
-    node.maps["cp_vector_v1"].update_batch(identities.tobytes(), words.tobytes())
+    node.maps[node.width.vectors].update_batch(identities.tobytes(), words.tobytes())
     prefix = "10.250." if version == 4 else "fd00:250::"
     keys = b"".join(address(_far(prefix, number)) for number in range(ADDRESSES))
     values = b"".join(
         u32(int(identities[number % IDENTITIES])) + u32(TUNNEL) + address(FAR_OUTER) for number in range(ADDRESSES)
     )
     node.maps["cp_iphost_v1"].update_batch(keys, values)
-    levels = [Level(bits=tuple(range(1000, 1020))) for _ in range(3)]  # met by nobody
-    everyone = node.port_class(*levels, Level(bits=tuple(range(SELECTORS))))
+    levels = [Level(bits=tuple(range(selectors, selectors + 20))) for _ in range(3)]  # met by nobody
+    everyone = node.port_class(*levels, Level(bits=tuple(range(selectors))))
     node.policy(node.pods[0], EGRESS, {(TCP, 53): everyone, (UDP, 53): everyone})
 
 

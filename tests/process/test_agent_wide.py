@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ciliumpy.bpf import sys
+from ciliumpy.bpf.links import Link
 from ciliumpy.bpf.names import NARROW, WIDE
 from ciliumpy.datapath.loader import OBJECTS
 from ciliumpy.net import netns
@@ -27,8 +30,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 PORT = 9000
-DEATHS = ("copied", "attach:2", "unpinned:1")
-MORE_DEATHS = ("loaded", "attach:0", "attach:3", "attach:5", "swapped", "unpinned:0", "forgotten")
+DEATHS = [("loaded", "tcx"), ("attach:2", "clsact"), ("unpinned:1", "tcx")]
+MORE_PLACES = ("copied", "attach:0", "attach:2", "attach:3", "attach:5", "swapped", "unpinned:0", "forgotten")
+if SOAK:
+    DEATHS += [(place, "tcx") for place in MORE_PLACES]
 
 
 def policy(name: str, subject: str, *peers: str) -> dict[str, Any]:
@@ -116,6 +121,26 @@ def wide(node: AgentNode) -> bool:
     return pins(node) == {*WIDE.maps}
 
 
+def links(node: AgentNode) -> set[str]:
+    """The names of what is pinned as attached."""
+    return {one.name for one in (node.bpffs / "links").iterdir()}
+
+
+def running(node: AgentNode) -> set[str]:
+    """Those of them whose program asks the wide class map."""
+    with node.map(WIDE.classes) as asked:
+        found = set()
+        for name in links(node):
+            with Link.open_pinned(node.bpffs / "links" / name) as link:
+                fd = sys.fd_by_id(sys.Command.PROG_GET_FD_BY_ID, link.program_id)
+            try:
+                if asked.id in sys.program_maps(fd):
+                    found.add(name)
+            finally:
+                os.close(fd)
+    return found
+
+
 def settled(node: AgentNode) -> bool:
     return bool(node.health() == "ok" and not node.get("/v1/status")["policy"]["pending"])
 
@@ -171,6 +196,9 @@ def test_more_selectors_than_bits(node: AgentNode) -> None:
         node.apply("crowd", *crowd(0, 1300))
         node.until(lambda: settled(node) and wide(node) and bits(node)[0] > 1300, 20.0)
         assert bits(node)[1] == 4096
+        assert links(node) == running(node), "no hook was left behind"
+        job = next(job for job in node.get("/v1/status")["jobs"] if job["name"].endswith("programs"))
+        assert "put back" not in job["message"], "nor put right by who goes round all hooks"
         node.stop(signal.SIGKILL)
         node.start()
         assert (bits(node)[1], wide(node)) == (4096, True), "who was wide starts wide"
@@ -188,9 +216,12 @@ def test_more_selectors_than_bits(node: AgentNode) -> None:
     node.until(lambda: settled(node), 20.0)
 
 
-@pytest.mark.parametrize("place", [*DEATHS, *(MORE_DEATHS if SOAK else ())])
-def test_killed_on_the_way(make_node: Callable[..., AgentNode], place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    node = make_node()
+@pytest.mark.parametrize(("place", "attach"), DEATHS)
+def test_killed_on_the_way(
+    make_node: Callable[..., AgentNode], place: str, attach: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent dies between the two widths, with hooks of either kind. The next one goes on."""
+    node = make_node(network={"attach": attach})
     monkeypatch.setenv("CPT_DIE_AT", place)
     node.start(program=("-m", "tests.process.dying_swap"))
     with traffic(node) as flows:

@@ -148,6 +148,7 @@ async def test_what_is_written_on_the_way_is_in_both(db) -> None:
     assert await world.vectors.update([SelectorVector(302, LOW), SelectorVector(300, bytes(128))]) == {}
     await world.vectors.delete([SelectorVector(301, LOW)])
     assert await world.policy.update([policy(3, LOW)]) == {}
+    assert alike(world.programs.maps)
     world.kernel.maps[WIDE.classes].delete(encode.u32(2))
     world.kernel.maps[WIDE.vectors].delete(encode.u32(300))
     await world.policy.prune([policy(1, LOW), policy(2, LOW), policy(3, LOW)])
