@@ -12,7 +12,7 @@ help:
 	@echo "make demo    a two-node lab on this machine, with traffic, policy and flows (root)"
 	@echo "make test    all tests; without root those that need none"
 	@echo "make check   format, lint, types, layers, dependencies"
-	@echo "make bench   measurements beside their marks; BENCH=startup|agent|cost|path|overlay|ring|churn for one"
+	@echo "make bench   measurements beside their marks; BENCH=startup|agent|cost|path|overlay|ring|churn|policy for one"
 	@echo "make soak    the long tests"
 	@echo "make wheel   dist/*.whl, with the BPF objects in it"
 	@echo "make clean   removes what was built"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("startup", "agent", "cost", "path", "overlay", "ring", "churn")
+BENCHES = ("startup", "agent", "cost", "path", "overlay", "ring", "churn", "policy")
 
 
 def main() -> int:

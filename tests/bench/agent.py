@@ -118,15 +118,15 @@ def _load(report: Report, lab: BenchLab, plugs: Plugs) -> None:
 def _policies(report: Report, lab: BenchLab, pods: dict[str, dict[str, Any]]) -> None:
     """Policy file renamed into place until a live UDP flow's next packet is judged by it; allow and deny in turn."""
     target = pods["server"]["addresses"][0]
-    with _socket_in(pods["server"]) as receiver, _socket_in(pods["client"]) as sender:
+    with socket_in(pods["server"]) as receiver, socket_in(pods["client"]) as sender:
         receiver.bind((target, 9000))
         sender.connect((target, 9000))
-        took = [_judged(lab, sender, receiver, allow=bool(n % 2)) for n in range(POLICY_CHANGES)]
+        took = [judged(lab, sender, receiver, allow=bool(n % 2)) for n in range(POLICY_CHANGES)]
     for key, share, mark in (("p50", 0.5, 20), ("p99", 0.99, 100)):
         report.add(f"policy_to_packet_{key}_ms", percentile(took, share) * 1e3, "ms", mark=mark, better="lower")
 
 
-def _judged(lab: BenchLab, sender: socket.socket, receiver: socket.socket, *, allow: bool) -> float:
+def judged(lab: BenchLab, sender: socket.socket, receiver: socket.socket, *, allow: bool) -> float:
     peer = {"role": "client" if allow else "nobody"}
     rule = policy("toggle", {"role": "server"}, ingress=[{"fromEndpoints": [{"matchLabels": peer}]}])
     start = time.perf_counter()
@@ -148,7 +148,7 @@ def _passes(sender: socket.socket, receiver: socket.socket) -> bool:
     return passed
 
 
-def _socket_in(described: dict[str, Any]) -> socket.socket:
+def socket_in(described: dict[str, Any]) -> socket.socket:
     """Make a non-blocking UDP socket in a pod's namespace."""
     fd = netns.open_path(f"/proc/{described['pids'][0]}/ns/net")
     try:

@@ -56,7 +56,7 @@ def run() -> Report:
         pods = lab.pods()
         ends = [f"/proc/{pods[name]['pids'][0]}/ns/net" for name in ("client", "server")]
         target = pods["server"]["addresses"][0]
-        with _flows(*ends, target) as flows, _bystanders(Path(folder), *ends, target) as bystander:
+        with _flows(*ends, target) as flows, bystanders(Path(folder), *ends, target) as bystander:
             wait_for("all flows", lambda: flows.answered >= FLOWS)
             _churn(report, "endpoints", lab, bystander, _Endpoints(lab))
             _churn(report, "ipcache", lab, bystander, _Changes(lab))
@@ -142,7 +142,7 @@ def _address(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _bystanders(folder: Path, client: str, server: str, target: str) -> Iterator[Callable[[], float]]:
+def bystanders(folder: Path, client: str, server: str, target: str) -> Iterator[Callable[[], float]]:
     """Yield a function that gives the transactions a second of one window; both ends on the last core."""
     load, core = build_load(folder), str((os.cpu_count() or 1) - 1)
     serving = subprocess.Popen([load, server, core, "serve", target, "7009"], stdout=subprocess.PIPE, text=True)
@@ -231,12 +231,12 @@ def _churn(
         quiet.append(bystander())
         with ThreadPoolExecutor(1) as thread:
             measured = thread.submit(bystander)
-            _steps(change.step, measured.done)
+            steps(change.step, measured.done)
             busy.append(measured.result())
     began = time.monotonic()
-    done = _steps(change.step, lambda: time.monotonic() - began >= MINUTE_S)
+    done = steps(change.step, lambda: time.monotonic() - began >= MINUTE_S)
     ended = time.monotonic()
-    lag, wanted = _get(lab, "/v1/status")["loopLagMs"], change.wanted()
+    lag, wanted = get(lab, "/v1/status")["loopLagMs"], change.wanted()
     wait_for(f"the last of {name}", lambda: _carried(lab, wanted))
     report.add(f"{name}_lag_s", time.monotonic() - ended, "s", mark=1, better="lower")
     report.add(f"{name}_per_s", done / (ended - began), "1/s", mark=PER_SECOND * 0.98)
@@ -247,7 +247,7 @@ def _churn(
     report.add(f"{name}_bystanders_per_s", statistics.median(busy), "1/s")
 
 
-def _steps(step: Callable[[], None], ended: Callable[[], bool]) -> int:
+def steps(step: Callable[[], None], ended: Callable[[], bool]) -> int:
     """Take steps at the rate until it has ended; return how many."""
     began, count = time.monotonic(), 0
     while not ended():
@@ -259,7 +259,7 @@ def _steps(step: Callable[[], None], ended: Callable[[], bool]) -> int:
 
 def _carried(lab: BenchLab, wanted: dict[str, int]) -> bool:
     """Whether the kernel has exactly these of the remote node's addresses."""
-    rows = _get(lab, "/v1/statedb/ipcache")["items"]
+    rows = get(lab, "/v1/statedb/ipcache")["items"]
     remote = {r["row"]["prefix"]: r for r in rows if r["row"].get("node") == "remote" and r["row"].get("pod")}
     if any(prefix not in remote or remote[prefix]["row"]["identity"] != wanted[prefix] for prefix in wanted):
         return False
@@ -287,7 +287,7 @@ class _Unix(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _get(lab: BenchLab, path: str) -> Any:
+def get(lab: BenchLab, path: str) -> Any:
     with contextlib.closing(_Unix(lab.run / "n1" / "agent.sock")) as connection:
         connection.request("GET", path)
         return json.loads(connection.getresponse().read())

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from ciliumpy.net import netns
 from tests.bench.lab import BenchLab, pod, wait_for
 
 AT_ONCE = 8
+
+
+def _idle(number: int) -> dict[str, str]:
+    return {"role": "idle", "group": f"g{number}"}
 
 
 class Plugs:
@@ -73,14 +78,16 @@ class Plugs:
             install.command(), input=json.dumps(config).encode(), env=environment, capture_output=True, check=False
         )
 
-    def endpoints(self, count: int) -> None:
-        """Plug `count` more pods in, several at once."""
+    def endpoints(self, count: int, *, labels: Callable[[int], dict[str, str]] = _idle, space: str = "bench") -> None:
+        """Plug `count` more pods in, several at once: number n has `labels(n)`, all are of the namespace `space`."""
         first = self._count
-        requests = self._requests([f"ep-{first + n}" for n in range(count)])
+        requests = self._requests([f"ep-{first + n}" for n in range(count)], labels, space)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self._ask, requests))
 
-    def _requests(self, names: list[str]) -> list[Request]:
+    def _requests(
+        self, names: list[str], labels: Callable[[int], dict[str, str]] = _idle, space: str = "bench"
+    ) -> list[Request]:
         """Tell the store of the pods, then say how to plug them in."""
         requests = []
         for name in names:
@@ -92,12 +99,14 @@ class Plugs:
                     container_id=f"bench-{name}",
                     ifname="eth0",
                     netns=str(path),
-                    pod_namespace="bench",
+                    pod_namespace=space,
                     pod_name=name,
                     pod_uid="",
                 )
             )
-        documents = [pod(name, {"role": "idle", "group": f"g{n}"}) for n, name in enumerate(names)]
+        documents = [pod(name, labels(n)) for n, name in enumerate(names)]
+        for document in documents:
+            document["metadata"]["namespace"] = space
         for start in range(0, len(documents), 500):
             self._lab.apply(*documents[start : start + 500], name=f"idle-{names[start]}")
         return requests

@@ -21,17 +21,24 @@ PORTS = (53, 80, 443, 3306, 5432, 6379, 8080, 8443, 9090, 9200, 11211, 27017)
 FIRST = 256  # identity
 
 
-def labels(count: int) -> dict[int, tuple[str, ...]]:
+def own_labels(at: int) -> dict[str, str]:
+    """The labels of pod number `at`."""
+    return {"app": f"app-{at // APP}", "pod": f"pod-{at}", "shard": f"s{at % SHARDS}", "tier": f"t{at % 3}"}
+
+
+def labels(count: int, first: int = FIRST) -> dict[int, tuple[str, ...]]:
     """Label sets of `count` identities by number."""
-    return {
-        FIRST + at: pod_labels(
-            _namespace(at // APP),
-            [("app", f"app-{at // APP}"), ("pod", f"pod-{at}"), ("shard", f"s{at % SHARDS}"), ("tier", f"t{at % 3}")],
-            namespace_labels=[("kubernetes.io/metadata.name", _namespace(at // APP))],
-            service_account="default",
-        )
-        for at in range(count)
-    }
+    return {first + at: labels_of(at) for at in range(count)}
+
+
+def labels_of(at: int) -> tuple[str, ...]:
+    space = namespace(at // APP)
+    return pod_labels(
+        space,
+        own_labels(at).items(),
+        namespace_labels=[("kubernetes.io/metadata.name", space)],
+        service_account="default",
+    )
 
 
 def local(count: int, identities: int) -> list[int]:
@@ -40,23 +47,22 @@ def local(count: int, identities: int) -> list[int]:
     return [FIRST + at * step for at in range(count)]
 
 
-def documents(count: int, shape: str, identities: int, seed: int = 1) -> list[dict[str, Any]]:
-    """`count` policy objects over that many identities."""
-    dice = random.Random(seed)
+def documents(count: int, shape: str, identities: int, *, first: int = 0) -> list[dict[str, Any]]:
+    """`count` policy objects over that many identities, numbered from `first`."""
     make = _selective if shape == "selective" else _broad
-    return [make(dice, at, identities) for at in range(count)]
+    return [make(random.Random(at), at, identities) for at in range(first, first + count)]
 
 
-def _namespace(app: int) -> str:
+def namespace(app: int) -> str:
     return f"ns-{app % NAMESPACES}"
 
 
 def _selective(dice: random.Random, at: int, identities: int) -> dict[str, Any]:
     apps = identities // APP
     own, other = at % apps, dice.randrange(apps)
-    peer = {"matchLabels": {"app": f"app-{other}", "k8s:io.kubernetes.pod.namespace": _namespace(other)}}
+    peer = {"matchLabels": {"app": f"app-{other}", "k8s:io.kubernetes.pod.namespace": namespace(other)}}
     spec = {"endpointSelector": {"matchLabels": {"app": f"app-{own}"}}} | _rules(dice, at, peer)
-    metadata = {"name": f"policy-{at}", "namespace": _namespace(own)}
+    metadata = {"name": f"policy-{at}", "namespace": namespace(own)}
     return {"apiVersion": "cilium.io/v2", "kind": "CiliumNetworkPolicy", "metadata": metadata, "spec": spec}
 
 
