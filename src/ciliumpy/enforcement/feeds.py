@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.enforcement.pod_ports import PodPorts
-from ciliumpy.policy.prefixes import named_by
+from ciliumpy.model.cidr import canonical, key_of
+from ciliumpy.policy.prefixes import named_by, prefix_of
 from ciliumpy.policy.repository import PolicyKey
-from ciliumpy.policy.resolve import port_label
+from ciliumpy.policy.resolve import Service, port_label
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, INSTALLED_PREFIXES, CidrPrefix
-from ciliumpy.tables.source import CIDR_GROUPS, ENDPOINT_OBJECTS, PODS, POLICIES
+from ciliumpy.tables.source import CIDR_GROUPS, ENDPOINT_OBJECTS, ENDPOINT_SLICES, PODS, POLICIES, SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,12 +58,15 @@ class Feeds:
         self.known: set[PolicyKey] = set()
         """All policies there are."""
         self._held: dict[PolicyKey, Policy] = {}  # policies whose prefixes are not in force yet
+        self._serving: set[tuple[str, str, str]] = set()  # services that policies name
         self._policies = db.table(POLICIES).observe("enforcement")
         self._identities = db.table(IDENTITIES).observe("enforcement")
         self._endpoints = db.table(ENDPOINTS).observe("enforcement")
         self._pods = db.table(PODS).observe("enforcement")
         self._remote = db.table(ENDPOINT_OBJECTS).observe("enforcement")
         self._groups = db.table(CIDR_GROUPS).observe("enforcement")
+        self._services = db.table(SERVICES).observe("enforcement")
+        self._slices = db.table(ENDPOINT_SLICES).observe("enforcement")
         self._ready = self._installed.observe("enforcement")
         self.observers = (
             self._policies,
@@ -71,16 +75,25 @@ class Feeds:
             self._pods,
             self._remote,
             self._groups,
+            self._services,
+            self._slices,
             self._ready,
         )
 
     @property
     def held(self) -> int:
-        """Policies that wait for their prefixes."""
-        return len(self._held)
+        """Policies that wait for their prefixes, or for those of a service that they name."""
+        return len(self._held) + sum(map(self._is_served_late, self._repository.serving))
 
     def is_held(self, key: PolicyKey) -> bool:
-        return key in self._held
+        return key in self._held or self._is_served_late(key)
+
+    def _is_served_late(self, key: PolicyKey) -> bool:
+        return any(
+            prefix not in self._installed
+            for service in self._repository.services_of(key)
+            for prefix in self._prefixes.of(("service", service.namespace, service.name))
+        )
 
     async def follow(self) -> Changed:
         """Take everything that has changed."""
@@ -88,6 +101,7 @@ class Feeds:
         named = await self._follow_pods(changed)
         await self._follow_identities(changed, named)
         await self._follow_policies(changed)
+        await self._follow_services(changed)
         self._follow_groups()
         self.write_prefixes()
         return changed
@@ -156,13 +170,40 @@ class Feeds:
                 else:
                     changed.subjects.update(self._repository.set_policy(key, row.rules))
             await self._breathe()
-        self._ready.take()
+        if self._ready.take():
+            changed.policies.update(self._repository.serving)
         for key, row in list(self._held.items()):
             if all(prefix in self._installed for prefix in self._prefixes.of(key)):
                 del self._held[key]
                 changed.policies.add(key)
                 changed.subjects.update(self._repository.set_policy(key, row.rules))
                 await self._breathe()
+
+    async def _follow_services(self, changed: Changed) -> None:
+        touched = {(each.row.namespace, each.row.name) for each in self._services.take()}
+        touched |= {(each.row.namespace, each.row.service) for each in self._slices.take()}
+        services, slices = self._db.table(SERVICES), self._db.table(ENDPOINT_SLICES)
+        for namespace, name in touched:
+            row = services.get((namespace, name))
+            if row is None:
+                changed.subjects.update(self._repository.remove_service(namespace, name))
+                continue
+            addresses = {a for one in slices.by("service", (namespace, name)) for a in one.addresses}
+            # Pods are found by their labels; the addresses are needed only where there is no selector.
+            backends = () if row.selector else tuple(sorted(key_of(canonical(address)) for address in addresses))
+            changed.subjects.update(
+                self._repository.set_service(Service(namespace, name, row.labels, row.selector, backends))
+            )
+            await self._breathe()
+        named = {service for key in self._repository.serving for service in self._repository.services_of(key)}
+        needed = {("service", one.namespace, one.name): map(prefix_of, one.backends) for one in named}
+        for owner in self._serving - needed.keys():
+            self._prefixes.need(owner, ())
+        for owner, prefixes in needed.items():
+            self._prefixes.need(owner, prefixes)
+        self._serving = set(needed)
+        if touched:
+            changed.policies.update(self._repository.serving)
 
     def _follow_groups(self) -> None:
         for group in self._groups.take():

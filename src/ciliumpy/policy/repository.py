@@ -165,6 +165,15 @@ class Repository:
             found.update(i for i in self._subjects.column(number) if self.kind(i).host in nodes)
         return found
 
+    @property
+    def serving(self) -> Iterable[PolicyKey]:
+        """Policies that name services."""
+        return self._served
+
+    def services_of(self, key: PolicyKey) -> set[Service]:
+        """The services that a policy names, as they are now."""
+        return {found for peer in self._served.get(key, ()) for found in services_of(peer, self._services.values())}
+
     def policies_of(self, identity: int) -> set[PolicyKey]:
         """Policies that select a subject."""
         return {policy.key for policy, _ in self._selecting(identity)}

@@ -30,7 +30,17 @@ from ciliumpy.tables.datapath import INSTALLED_SETS, INSTALLED_WIDTH, KERNEL_END
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH, PolicySet
 from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, INSTALLED_PREFIXES, Identity, InstalledPrefix
-from ciliumpy.tables.source import CIDR_GROUPS, ENDPOINT_OBJECTS, PODS, POLICIES, NamedPort, Pod, Policy
+from ciliumpy.tables.source import (
+    CIDR_GROUPS,
+    ENDPOINT_OBJECTS,
+    ENDPOINT_SLICES,
+    PODS,
+    POLICIES,
+    SERVICES,
+    NamedPort,
+    Pod,
+    Policy,
+)
 from tests.unit.policy.lookup import lookup
 
 SIZE = 64
@@ -126,7 +136,7 @@ class World:
         self, *, memory: Memory | None = None, former: set[int] = frozenset(), size: int = SIZE, most: int = 0
     ) -> None:
         sources = [POLICIES, CIDR_GROUPS, PODS, ENDPOINT_OBJECTS, IDENTITIES, ENDPOINTS]
-        sources += [CIDR_PREFIXES, INSTALLED_PREFIXES]
+        sources += [CIDR_PREFIXES, INSTALLED_PREFIXES, SERVICES, ENDPOINT_SLICES]
         derived = [SELECTOR_BITS, WANTED_WIDTH, INSTALLED_WIDTH, VECTORS, POLICY_SETS, INSTALLED_SETS, KERNEL_ENDPOINTS]
         self.db = Database([*sources, *derived])
         self.kernel = Kernel(self.db, former)
