@@ -11,6 +11,7 @@ import pytest
 
 from ciliumpy.daemon.config import load
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.options import PolicyOptions
 
 
 def write(folder: Path, text: str) -> Path:
@@ -106,3 +107,12 @@ def test_the_guide_tells_of_every_setting_with_its_default() -> None:
 
 def yaml_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def test_the_policy_language_gets_the_settings(tmp_path: Path) -> None:
+    text = "policy: {nodeSelectorLabels: true, icmpRules: false, l7Proxy: false, hostFirewall: true}\n"
+    options = load(write(tmp_path, text + "node: {cluster: blue}\nnetwork: {ipv6: false}\n"), {}).value.policy_options
+    wanted = PolicyOptions(
+        cluster="blue", ipv6=False, node_selector_labels=True, icmp_rules=False, l7_proxy=False, host_firewall=True
+    )
+    assert options == wanted

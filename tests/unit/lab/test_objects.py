@@ -9,6 +9,7 @@ import pytest
 
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.lab import objects
+from ciliumpy.lab.spec import LabSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,16 @@ def test_a_notice_names_the_field_and_then_says_what_of_it(tmp_path: Path) -> No
     (tmp_path / "policy.yaml").write_text(POLICY)
     (found,) = objects.read(str(tmp_path / "policy.yaml"))
     assert found.notices[0].startswith("spec.nodeSelector: has no effect")
+
+
+def test_manifests_are_judged_by_the_settings_of_the_labs_agents(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY.replace("ingress: [{}]", "ingress: [{fromNodes: [{}]}]"))
+    with pytest.raises(CiliumpyError, match=r"policy\.yaml:6: spec\.ingress\[0\]\.fromNodes: needs node labels"):
+        objects.read(str(file))
+    agent = {"policy": {"nodeSelectorLabels": True, "hostFirewall": True}, "log": {"level": "debug"}}
+    (found,) = objects.read(str(file), LabSpec(agent=agent).policy_options())
+    assert found.notices == ()
 
 
 def test_a_device_has_no_end_and_is_refused() -> None:
