@@ -17,7 +17,7 @@ from ciliumpy.daemon.status import Parts
 from ciliumpy.datapath import devices as node_devices
 from ciliumpy.datapath import policy, routes
 from ciliumpy.datapath.devices import Devices, Underlay
-from ciliumpy.endpoints import controller as endpoints
+from ciliumpy.endpoints import labelling
 from ciliumpy.endpoints.attachment import Request
 from ciliumpy.endpoints.plug import Gateway
 from ciliumpy.enforcement import controller as enforcement
@@ -63,7 +63,7 @@ class Machine:
         monkeypatch.setattr(routes, "routes", Routes())
         monkeypatch.setattr(node_devices, "own_addresses", lambda _native: ADDRESSES)
         monkeypatch.setattr(policy, "GRACE_S", SOON_S)
-        monkeypatch.setattr(endpoints, "POD_WAIT_S", SOON_S)
+        monkeypatch.setattr(labelling, "POD_WAIT_S", SOON_S)
         monkeypatch.setattr(enforcement, "SWEEP_S", SOON_S)
         monkeypatch.setattr(settle, "WAIT_S", 2.0)
         self._task: asyncio.Task[None] | None = None

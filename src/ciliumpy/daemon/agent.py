@@ -18,6 +18,7 @@ from ciliumpy.datapath.changes import hold_addresses
 from ciliumpy.datapath.reconcile import Reconcilers
 from ciliumpy.endpoints.controller import Endpoints
 from ciliumpy.endpoints.host import HostEndpoint
+from ciliumpy.endpoints.labelling import Labelling
 from ciliumpy.endpoints.plug import Plug
 from ciliumpy.endpoints.publish import PublishTarget
 from ciliumpy.endpoints.records import Records
@@ -85,6 +86,14 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     ipcache = IPCacheController(db, config.name, Families(ipv4, ipv6, own.devices.underlay.version))
     nodes = NodeController(db, store, own.node)
     records, plug = Records(config.state / "endpoints"), Plug(own.gateway)
+    match_pods = "pods" in config.policy.cidr_match_mode
+    labelling = Labelling(
+        db,
+        cluster=config.node.cluster,
+        keep=config.label_filter,
+        fixed=fixed.values(),
+        match_pods=match_pods,
+    )
     endpoints = Endpoints(
         db,
         records,
@@ -92,9 +101,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         plug,
         kernel.endpoints,
         clock=clock,
-        cluster=config.node.cluster,
-        keep=config.label_filter,
-        fixed=fixed.values(),
+        labelling=labelling,
     )
     host = HostEndpoint(db) if config.policy.host_firewall else None
     target = PublishTarget(store, config.name, own.node.internal_ips[0])
@@ -118,6 +125,8 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start_reporting("local-identities", lambda job: local.run(job, reflector.ready))
         jobs.start_reporting("enforcement", enforcement.run)
         jobs.start("endpoints", endpoints.run)
+        if match_pods:
+            jobs.start("prefixes-of-pods", lambda: labelling.run(enforcement.named, endpoints.relabel))
         jobs.start("ipcache-rows", lambda: ipcache.run(reflector.ready))
         jobs.start_reporting("prefix-rows", lambda job: ipcache.prefixes.run(job, reflector.ready))
         jobs.start("node-routes", nodes.route)

@@ -107,6 +107,10 @@ class PolicyConfig(Part, frozen=True):
     cluster_network_policy: Annotated[
         bool, about("Whether ClusterNetworkPolicies have effect, with their tiers before and behind all others.")
     ] = False
+    cidr_match_mode: Annotated[
+        tuple[Literal["pods"], ...],
+        about("Whom CIDRs match besides the world: pods, as Kubernetes has it, which then get more identities."),
+    ] = ()
     icmp_rules: Annotated[bool, about("Whether policies may name ICMP messages.")] = True
     l7_proxy: Annotated[bool, about("Whether policies may have rules for proxies (http, dns).")] = True
 
@@ -241,6 +245,7 @@ class AgentConfig(Part, frozen=True):
             allow_localhost=self.policy.allow_localhost,
             node_selector_labels=self.policy.node_selector_labels,
             cluster_network_policy=self.policy.cluster_network_policy,
+            cidr_match_mode=self.policy.cidr_match_mode,
             icmp_rules=self.policy.icmp_rules,
             l7_proxy=self.policy.l7_proxy,
             audit_mode=self.policy.audit_mode,

@@ -12,21 +12,21 @@ import msgspec
 
 from ciliumpy.endpoints import allocate
 from ciliumpy.endpoints.attachment import DiffersError, UnknownContainerError, addresses_of, differences
+from ciliumpy.endpoints.labelling import Labelling
 from ciliumpy.endpoints.options import judged
 from ciliumpy.endpoints.records import Record, Records
 from ciliumpy.endpoints.state import READY, RESTORING, WAITING_FOR_IDENTITY, shown_state
 from ciliumpy.endpoints.threads import whole
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.model.labels import LabelFilter, pod_labels
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.identities import IDENTITIES, IDENTITY_REQUESTS, IdentityRequest
 from ciliumpy.tables.ipcache import IPCACHE
-from ciliumpy.tables.source import NAMESPACES, PODS, Pod
+from ciliumpy.tables.source import NAMESPACES, PODS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from ciliumpy.endpoints.attachment import Pair, Previous, Request
     from ciliumpy.endpoints.plug import Plug
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ciliumpy.state.database import Database, WriteTransaction
     from ciliumpy.state.observer import Observer
 
-INIT_LABELS = ("reserved:init",)
-POD_WAIT_S = 5.0
 READY_WAIT_S = 20.0  # a hundred at once wait for each other
 
 _log = logging.getLogger(__name__)
@@ -78,13 +76,10 @@ class Endpoints:
         datapath: Datapath,
         *,
         clock: Clock,
-        cluster: str = "default",
-        keep: LabelFilter | None = None,
-        fixed: Collection[str] = (),
+        labelling: Labelling | None = None,
     ) -> None:
         self._db = db
-        self._keep = keep or LabelFilter()
-        self._fixed = fixed
+        self._labelling = labelling or Labelling(db)
         self._table = db.table(ENDPOINTS)
         self._pods = db.table(PODS)
         self._records = records
@@ -92,7 +87,6 @@ class Endpoints:
         self._plug = plug
         self._datapath = datapath
         self._clock = clock
-        self._cluster = cluster
         self._slots = allocate.Slots()
         self._busy: set[tuple[str, str]] = set()
         self._kept: dict[int, Record] = {}
@@ -143,7 +137,7 @@ class Endpoints:
                         "delete it (CNI DEL) and add it anew",
                     )
                 return present
-            labels = await self._labels_of(request)
+            labels = await self._labelling.wait(request.namespace, request.pod)
             if previous is None:
                 return await self._create(request, self._allocate(request, labels), netns_fd)
             found = await asyncio.to_thread(self._plug.find, request.interface, netns_fd)
@@ -209,6 +203,7 @@ class Endpoints:
 
     async def _create(self, request: Request, endpoint: Endpoint, netns_fd: int) -> Endpoint:
         beside: list[asyncio.Future[None]] = []
+        endpoint = msgspec.structs.replace(endpoint, labels=self._labelling.with_prefixes(endpoint.labels, endpoint))
         try:
             record = self._kept[endpoint.id] = Record(endpoint, request.netns, request.uid, request.network)
             if endpoint.chained:
@@ -395,11 +390,17 @@ class Endpoints:
             for observer in (pods, namespaces, identities):
                 observer.close()
 
+    async def relabel(self) -> None:
+        """See again which labels every endpoint has."""
+        with self._db.write() as txn:
+            changed = [row.id for row in self._table.all() if self._follow(txn, row)]
+        await self._remember(changed)
+
     def _follow(self, txn: WriteTransaction, row: Endpoint) -> bool:
         if row.is_host:
             return False
         pod = txn.get(PODS, (row.namespace, row.pod))
-        labels = row.labels if pod is None else self._pod_labels(pod)
+        labels = row.labels if pod is None else self._labelling.labels(pod, row)
         changed = self._place(txn, msgspec.structs.replace(row, labels=labels))
         if labels != row.labels:
             self._forget_request(txn, row.labels)
@@ -430,37 +431,6 @@ class Endpoints:
     def _forget_request(txn: WriteTransaction, labels: tuple[str, ...]) -> None:
         if not any(row.labels == labels for row in txn.all(ENDPOINTS)):
             txn.delete(IDENTITY_REQUESTS, labels)
-
-    async def _labels_of(self, request: Request) -> tuple[str, ...]:
-        """Return the labels of a pod; one that the store does not tell of within five seconds is `reserved:init`."""
-        pod = self._pods.get((request.namespace, request.pod))
-        if pod is None:
-            loop = asyncio.get_running_loop()
-            until = loop.time() + POD_WAIT_S
-            observer = self._pods.observe("add")
-            try:
-                while pod is None and loop.time() < until:
-                    observer.take()
-                    await wait_any(observer, timeout_s=until - loop.time())
-                    pod = self._pods.get((request.namespace, request.pod))
-            finally:
-                observer.close()
-        if pod is None:
-            _log.warning("pod %s/%s is unknown: plugged in as reserved:init", request.namespace, request.pod)
-            return INIT_LABELS
-        return self._pod_labels(pod)
-
-    def _pod_labels(self, pod: Pod) -> tuple[str, ...]:
-        namespace = self._db.table(NAMESPACES).get(pod.namespace)
-        return pod_labels(
-            pod.namespace,
-            pod.labels,
-            namespace_labels=namespace.labels if namespace else (),
-            service_account=pod.service_account,
-            cluster=self._cluster,
-            keep=self._keep,
-            fixed=self._fixed,
-        )
 
     # ---- small things ------------------------------------------------------------------------------------------------
 

@@ -125,6 +125,8 @@ class Controller:
         self._cleared: list[Selector] = []
         self._slice_began_ns = 0
         self._begun = False
+        self.named = asyncio.Event()
+        """Set when CIDR_PREFIXES has what the policies name: before, after a start, that it lacks one says nothing."""
         self._realised = 0
         self._compiling = False  # what was taken from the tables is not all in `_pending` yet
 
@@ -157,6 +159,7 @@ class Controller:
         self._compiling = True
         self._follow_width()
         changed = await self._feeds.follow()
+        self.named.set()
         self._dirty |= changed.subjects
         self._unreported = (self._unreported | changed.policies) & self._feeds.known
         await self._write_vectors(changed.vectors)

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from ciliumpy.endpoints import controller as module
+from ciliumpy.endpoints import labelling
 from ciliumpy.endpoints.attachment import DiffersError, Previous, Request, Seen, UnknownContainerError
 from ciliumpy.endpoints.controller import Endpoints
+from ciliumpy.endpoints.labelling import Labelling
 from ciliumpy.endpoints.records import Records
 from ciliumpy.endpoints.state import shown_state
 from ciliumpy.ipam.allocate import Pool
@@ -79,7 +81,7 @@ class Node:
             self.plug,
             self,
             clock=SystemClock(),
-            cluster="c",
+            labelling=Labelling(self.db, cluster="c"),
         )
         self.faults: list[str] = []
         self.prepared: set[str] = set()
@@ -248,7 +250,7 @@ def left_nothing(node: Node) -> None:
 
 
 async def test_an_unknown_pod_is_init_until_it_is_known(node: Node, monkeypatch) -> None:
-    monkeypatch.setattr(module, "POD_WAIT_S", 0.01)
+    monkeypatch.setattr(labelling, "POD_WAIT_S", 0.01)
     row = await node.endpoints.add(REQUEST, 0)
     assert row.labels == ("reserved:init",)
     node.pod(labels={"app": "api"})
