@@ -120,10 +120,11 @@ def _plug(lab: BenchLab, plugs: Plugs) -> None:
 
 def _agent(report: Report, lab: BenchLab, shape: str, folder: Path) -> None:
     documents = load.documents(POLICIES, shape, IDENTITIES)
+    kind = documents[0]["kind"]
     for start in range(0, POLICIES, 250):
         lab.apply(*documents[start : start + 250], name=f"policies-{start}")
     began = time.monotonic()
-    wait_for(f"{POLICIES} {shape} policies", lambda: _in_force(lab), timeout_s=300)
+    wait_for(f"{POLICIES} {shape} policies", lambda: _in_force(lab, kind), timeout_s=300)
     report.add(f"{shape}_all_in_force_s", time.monotonic() - began, "s")
     pods = lab.pods()
     target = pods["server"]["addresses"][0]
@@ -134,6 +135,7 @@ def _agent(report: Report, lab: BenchLab, shape: str, folder: Path) -> None:
     report.add(f"{shape}_policy_p50_ms", percentile(took, 0.5) * 1e3, "ms", mark=20, better="lower")
     report.add(f"{shape}_policy_p99_ms", percentile(took, 0.99) * 1e3, "ms", mark=100, better="lower")
     (lab.store / "toggle.yaml").unlink()
+    wait_for("the last policy is gone", lambda: _in_force(lab, kind))
     change = _Identities(lab)
     with _vectors(lab) as vectors:
         took = [change.timed(vectors) for _ in range(ADDED)]
@@ -144,9 +146,12 @@ def _agent(report: Report, lab: BenchLab, shape: str, folder: Path) -> None:
         _churn(report, lab, shape, change, window)
 
 
-def _in_force(lab: BenchLab) -> bool:
+def _in_force(lab: BenchLab, kind: str) -> bool:
+    """Whether the shape's policies are there, those of the one before are gone, and all are in force."""
     rows = get(lab, "/v1/statedb/policies")["items"]
-    return len(rows) >= POLICIES and all(row["status"]["state"] == "done" for row in rows)
+    return [row["row"]["kind"] for row in rows] == [kind] * POLICIES and all(
+        row.get("status", {}).get("state") == "done" for row in rows
+    )
 
 
 @contextlib.contextmanager
@@ -185,7 +190,8 @@ class _Identities:
 
     def carried(self) -> bool:
         """Whether the kernel has the last of them, and no longer the one before the last second."""
-        rows = {row["row"]["identity"]: row["status"]["state"] for row in get(self.lab, "/v1/statedb/vectors")["items"]}
+        items = get(self.lab, "/v1/statedb/vectors")["items"]
+        rows = {row["row"]["identity"]: row.get("status", {}).get("state") for row in items}
         live = range(max(1, self._number - PER_SECOND + 1), self._number + 1)
         gone = MORE + max(0, self._number - PER_SECOND) % 25_000
         return gone not in rows and all(rows.get(MORE + n % 25_000) == "done" for n in live)

@@ -116,6 +116,7 @@ class Controller:
         self._compiled: dict[Variant, CompiledPolicy] = {}  # what its current set was encoded from
         self._classes: dict[Variant, Classes] = {}  # of its current set
         self._refused: dict[Variant, str] = {}  # why its policy is not in force; WAITS: it may soon be
+        self._blamed: dict[Variant, set[PolicyKey]] = {}  # policies without which it would be
         self._pending: dict[Variant, int] = {}  # set that is not yet in force
         self._leaving: set[int] = set()  # identities with a set in force that no endpoint shall have any more
         self._unreported: set[PolicyKey] = set()  # policies whose status is not settled
@@ -287,6 +288,7 @@ class Controller:
         self._compiled.pop(variant, None)
         self._classes.pop(variant, None)
         self._refused.pop(variant, None)
+        self._blamed.pop(variant, None)
         self._pending.pop(variant, None)
 
     def _remember(self) -> str:
@@ -310,6 +312,7 @@ class Controller:
             self._refuse(variant, str(error))
             return
         self._refused.pop(variant, None)
+        self._blamed.pop(variant, None)
         self._compiled[variant] = result
         self._classes[variant] = classes
         self._pending[variant] = row.id
@@ -321,7 +324,7 @@ class Controller:
             txn.upsert(POLICY_SETS, row)
 
     def _refuse(self, variant: Variant, reason: str) -> None:
-        """Keep the former set; said on the job and on every policy that is part of the refused one.
+        """Keep the former set; said on the job and on the policies that made it too big.
 
         Without a reason it waits, and that is no error.
         """
@@ -330,6 +333,11 @@ class Controller:
         if text and self._refused.get(variant) != text:
             _log.error("%s", text)
         self._refused[variant] = text
+        # The former set has what came before it; where no policy is new, all of them are too much together.
+        sets = self._db.table(POLICY_SETS).by("identity", variant.identity)
+        fitted = max((row.revision for row in sets if row.named_ports == variant.named_ports), default=0)
+        every = self._repository.policies_of(variant.identity)
+        self._blamed[variant] = self._repository.newer(variant.identity, fitted) or every
         self._unreported |= self._repository.policies_of(variant.identity)
 
     async def _write_vectors(self, identities: Iterable[int]) -> None:
@@ -384,12 +392,12 @@ class Controller:
         subjects = self._repository.selected_by(key)
         variants = [variant for identity in sorted(subjects) for variant in self._sets.get(identity, ())]
         for variant in variants:
-            if refused := self._refused.get(variant, WAITS):
+            if (refused := self._refused.get(variant, WAITS)) and key in self._blamed[variant]:
                 return refused, False
             number = self._pending.get(variant)
             if number is not None and sets.status(number).state == "error":
                 return sets.status(number).error, True
-        waiting = any(variant in self._pending or variant in self._refused for variant in variants)
+        waiting = any(variant in self._pending or self._refused.get(variant) == WAITS for variant in variants)
         return "", waiting or not self._leaving.isdisjoint(subjects)
 
     # What goes away.

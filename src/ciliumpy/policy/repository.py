@@ -35,10 +35,11 @@ class PolicyKey(NamedTuple):
 class _Policy:
     """A policy's rules by the number of their subject's selector, and what they are as the compiler wants them."""
 
-    __slots__ = ("asks_ports", "by_subject", "key", "prepared", "rules")
+    __slots__ = ("asks_ports", "by_subject", "key", "prepared", "revision", "rules")
 
     def __init__(self, key: PolicyKey, rules: tuple[Rule, ...]) -> None:
         self.key, self.rules = key, rules
+        self.revision = 0  # of the repository when it came as it is
         self.by_subject: dict[int, tuple[int, ...]] = {}  # number of the selector -> places in `rules`
         self.asks_ports = any(_asks_ports(rule) for rule in rules)
         self.prepared: dict[PortNumbers, list[tuple[Prepared, ...]]] = {}  # named ports of the subject -> by place
@@ -87,6 +88,7 @@ class Repository:
         affected = self._drop(key)
         self.revision += 1
         self._policies[key] = policy
+        policy.revision = self.revision
         for number in policy.by_subject:
             self._by_subject.setdefault(number, {})[key] = policy
             affected.update(self._subjects.column(number))
@@ -177,6 +179,10 @@ class Repository:
     def policies_of(self, identity: int) -> set[PolicyKey]:
         """Policies that select a subject."""
         return {policy.key for policy, _ in self._selecting(identity)}
+
+    def newer(self, identity: int, revision: int) -> set[PolicyKey]:
+        """Policies that select a subject and came, or changed, after that revision."""
+        return {policy.key for policy, _ in self._selecting(identity) if policy.revision > revision}
 
     def kind(self, identity: int) -> Subject:
         return self._special.get(identity, POD)

@@ -186,6 +186,7 @@ async def test_a_set_that_has_no_room_is_refused_whole_until_there_is():
     state, why = world.status("big")
     assert state == "error"
     assert "it needs 70 more selectors, 62 of this node's 64 bits are free" in why
+    assert world.status("fits") == ("done", ""), "the former set has it"
     world.policy("big", Rule("spec.egress[0]", app("web"), Direction.EGRESS, Verdict.ALLOW, peers[:5], None))
     await world.settle()
     assert world.status("big") == world.status("fits") == ("done", "")
