@@ -10,6 +10,9 @@ import pytest
 
 from tests.bpf import packets
 from tests.bpf.node import (
+    AUDIT,
+    AUDITED,
+    DEFAULT_DENIED,
     DENY,
     EGRESS,
     FAR,
@@ -44,6 +47,7 @@ from tests.bpf.host import (
     LINK_LOCAL,
     NEIGHBOUR,
     OTHER,
+    TAKEN,
     TUNNEL_PORT,
     WORLDS,
     close,
@@ -158,11 +162,27 @@ def test_fragments_of_what_is_judged(node: Node, version: int) -> None:
     assert node.netdev(fragment(whole, 8, number=2)).reason == 134
 
 
+def test_in_audit_mode_nothing_is_dropped(node: Node, version: int) -> None:
+    closed(node)
+    node.itself.flags |= AUDIT
+    node.plug(node.itself)
+    whole = udp(WORLD[version], OWN_NODE[version], 4000, 53, b"x" * 2000)
+
+    denied = node.netdev(tcp(WORLD[version], OWN_NODE[version], 4000, 22, SYN))
+    assert (denied.verdict, verdicts(denied)) == (NEXT, (NOT_ASKED, DEFAULT_DENIED | AUDITED))
+    denied = node.uplink(tcp(OWN_NODE[version], WORLD[version], 4001, 22, SYN))
+    assert (denied.verdict, verdicts(denied)) == (NEXT, (DEFAULT_DENIED | AUDITED, NOT_ASKED))
+    assert node.netdev(fragment(whole, 1200, number=1)).verdict == NEXT
+    assert node.netdev(ip(WORLD[version], OWN_NODE[version], ESP, bytes(40))).verdict == NEXT
+
+
 def test_without_a_policy_the_stack_has_what_it_had(node: Node, version: int) -> None:
     whole = udp(WORLD[version], OWN_NODE[version], 4000, 53, b"x" * 2000)
 
     assert node.netdev(fragment(whole, 1200, number=1)).verdict == NEXT
     assert node.netdev(ip(WORLD[version], OWN_NODE[version], 89, bytes(40))).verdict == NEXT
+    assert node.netdev(tcp(WORLD[version], TAKEN[version], 4000, 23, SYN)).verdict == NEXT
+    assert len(node.rows(version)[0]) == 0  # the routes are asked only where it matters
     assert (
         node.netdev(
             unreachable(OTHER[version], OWN_NODE[version], ip(OWN_NODE[version], WORLD[version], ESP, bytes(40)))
@@ -227,6 +247,22 @@ def test_7_an_accepted_flow_is_replayed_until_the_hosts_set_changes(node: Node, 
     node.bump(host)
 
     assert node.netdev(ask).reason == 133
+
+
+def test_7_so_is_what_the_host_sends(node: Node, version: int) -> None:
+    close(node, EGRESS, WORLDS[version], FAR_IDENTITY, port=53, protocol=UDP)
+    asks = (
+        lambda: node.uplink(udp(OWN_NODE[version], WORLD[version], 4000, 53)),
+        lambda: node.host(udp(ROUTER[version], FAR[version], 4000, 53)),
+    )
+    assert all(ask().passed for ask in asks)
+    host = node.itself
+    node.maps["cp_set_v2"].delete(struct.pack("<I", host.policy_set))
+
+    assert all(ask().passed for ask in asks)
+    node.bump(host)
+
+    assert [ask().reason for ask in asks] == [133, 133]
 
 
 def test_8_a_denied_question_against_the_flow_leaves_it_alone(node: Node, version: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import pytest
 
 from .agent_node import WORLD4, WORLD6, AgentNode, Place
+from .test_live_flows import command, seen
 from .wired import Cluster, Way, clusters, ping, udp_there_and_back
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
@@ -375,6 +376,24 @@ class Knocker:
         self._thread.join()
 
 
+def configure(node: AgentNode, option: str) -> None:
+    done = command(node, "endpoint", "config", "host", option)
+    assert done.returncode == 0, done.stderr
+
+
+def test_audit_mode_of_the_host_is_kept(cluster: Cluster) -> None:
+    node = cluster.first
+    apply(cluster, rule("ingress", entity("remote-node")))
+    configure(node, "PolicyAuditMode=Enabled")
+    with node.place.listen(OPEN):
+        assert reaches(cluster.world, FIRST, OPEN) == YES
+        node.stop()
+        node.start()
+        assert reaches(cluster.world, FIRST, OPEN) == YES
+        configure(node, "PolicyAuditMode=Default")
+        assert reaches(cluster.world, FIRST, OPEN) == NO
+
+
 def test_switched_off_it_is_gone(cluster: Cluster) -> None:
     """The policy has no effect, the program at the native device's egress is gone, and so is the endpoint."""
     import json
@@ -440,8 +459,6 @@ def test_an_address_that_comes_is_guarded_at_once(cluster: Cluster) -> None:
 
 
 def test_flows_name_the_host(cluster: Cluster) -> None:
-    from .test_live_flows import seen
-
     apply(cluster, rule("ingress", entity("world")))
     node = cluster.first
     with node.place.listen(OPEN):

@@ -103,7 +103,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         clock=clock,
         labelling=labelling,
     )
-    host = HostEndpoint(db) if config.policy.host_firewall else None
+    host = HostEndpoint(db, audit=records.load_host()) if config.policy.host_firewall else None
     target = PublishTarget(store, config.name, own.node.internal_ips[0])
     publish = Reconciler(db, ENDPOINTS, target, clock=clock, hold_prune=True)
     settle = Settle(db, reflector.ready, ipcache, kernel, publish)

@@ -359,6 +359,8 @@ class Endpoints:
             raise CiliumpyError(f"there is no endpoint {number}", "`ciliumpy endpoint list` shows them")
         with self._db.write() as txn:
             txn.upsert(ENDPOINTS, msgspec.structs.replace(row, audit=audit))
+        if row.is_host:
+            await whole(self._records.save_host, audit=audit)
         await self._remember([number])
         if number in self._db.table(KERNEL_ENDPOINTS):
             await judged(self._db, number)

@@ -24,13 +24,14 @@ GENERATION = 1  # it is always the same node
 class HostEndpoint:
     """A job. The row is there from the start, so that what a former agent enforced stays in force.
 
-    It has its identity when the identity's labels are `known`: before, policies would look as if they selected nobody.
+    `audit` is its own mode, if it has one. It has its identity when the identity's labels are `known`: before, policies
+    would look as if they selected nobody.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, audit: bool | None = None) -> None:
         self._db = db
         self._identities = db.table(IDENTITIES).observe("host endpoint")
-        row = Endpoint(HOST_ID, GENERATION, "", "", "", "", "", 0, 0, "", "", state=RESTORING)
+        row = Endpoint(HOST_ID, GENERATION, "", "", "", "", "", 0, 0, "", "", state=RESTORING, audit=audit)
         with db.write() as txn:
             txn.upsert(ENDPOINTS, msgspec.structs.replace(row, labels=self._labels()))
 

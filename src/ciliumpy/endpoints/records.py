@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
+HOST_FILE = "host.record"  # no *.json: it is none of a pod
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +34,12 @@ class Record(msgspec.Struct, frozen=True):
     netns: str = ""  # path, for messages
     uid: str = ""  # of the pod
     network: str = ""  # name of the CNI configuration
+
+
+class HostRecord(msgspec.Struct, frozen=True):
+    """What is kept of the host's endpoint: all else it has anew."""
+
+    audit: bool | None = None
 
 
 class Records:
@@ -73,6 +81,29 @@ class Records:
     def remove(self, endpoint_id: int) -> None:
         with self._lock:
             self._path(endpoint_id).unlink(missing_ok=True)
+
+    def save_host(self, *, audit: bool | None) -> None:
+        """Write what is kept of the host's endpoint. CiliumpyError if that cannot be."""
+        path = self._folder / HOST_FILE
+        try:
+            with self._lock:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                temporary = path.with_suffix(".tmp")
+                temporary.write_bytes(msgspec.json.encode(HostRecord(audit)))
+                temporary.replace(path)
+        except OSError as error:
+            raise CiliumpyError(f"cannot write the endpoint record {path}: {error.strerror}") from error
+
+    def load_host(self) -> bool | None:
+        """Return the host's audit mode; None: it has none of its own."""
+        path = self._folder / HOST_FILE
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=HostRecord).audit
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("endpoint record %s cannot be read: %s", path, error)
+            return None
 
     def _path(self, endpoint_id: int) -> Path:
         return self._folder / f"{endpoint_id}.json"

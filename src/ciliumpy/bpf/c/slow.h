@@ -276,13 +276,13 @@ static __always_inline bool on_native_link(const struct packet *p, const struct 
 	       (p->hook == HOOK_UPLINK || (p->hook == HOOK_NETDEV && half->target == TARGET_HOST));
 }
 
-/* What could not be parsed goes to and from the host as long as nothing is asked of it. Gives 0, or why it is refused. */
+/* What could not be parsed goes to and from the host as long as no policy forbids anything. Gives 0, or why it is refused. */
 static __always_inline int refuse_odd(const struct packet *p)
 {
 	struct endpoint *ep = endpoint_of(HOST_SLOT);
 	__u32 asked = p->hook == HOOK_UPLINK ? ENDPOINT_ENFORCE_EGRESS : ENDPOINT_ENFORCE_INGRESS;
 
-	return ep && ep->flags & asked ? p->odd : 0;
+	return ep && (ep->flags & (asked | ENDPOINT_AUDIT)) == asked ? p->odd : 0;
 }
 
 static __always_inline int decide(struct __sk_buff *skb, struct scratch *s, const int family)
