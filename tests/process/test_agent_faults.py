@@ -40,7 +40,11 @@ def test_a_full_policy_map_is_refused_and_never_open(make_node) -> None:
         node.apply("wide", wide("wide", "b", range(1, 40)), policy("b-from-c", "b", peer="c"))
         problems = node.until(lambda: node.get("/v1/status")["problems"])
         assert node.get("/v1/status")["state"] == "degraded"
-        assert any("map cp_class_v2 is full: all 16 rows are in use" in p["message"] for p in problems), problems
+        why = "map cp_class_v2 is full: all 16 rows are in use (maps.policyClasses gives it more)"
+        assert any(why in p["message"] for p in problems), problems
+        classes = next(one for one in node.get("/v1/status")["maps"] if one["name"] == "cp_class_v2")
+        assert (classes["maxEntries"], classes["setting"]) == (16, "maps.policyClasses")
+        assert 0 < classes["pressure"] == round(classes["entries"] / 16, 4) < 1
         assert a.can_connect(b.addresses[0], 8080), "the former policy stays in force, whole"
         assert not c.can_connect(b.addresses[0], 8080, 0.2)
         # An endpoint whose first policy does not fit is not plugged in at all.
