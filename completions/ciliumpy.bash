@@ -80,7 +80,7 @@ _ciliumpy_words() {
             "bpf policy")
             echo "list get" ;;
         "policy")
-            echo "list get import delete wait validate" ;;
+            echo "list get selectors import delete wait validate" ;;
         "node" |\
             "bpf config" |\
             "bpf frag")
@@ -120,6 +120,7 @@ _ciliumpy_flags() {
             "identity list" |\
             "identity get" |\
             "policy" |\
+            "policy selectors" |\
             "ip" |\
             "ip get" |\
             "node" |\
@@ -246,6 +247,7 @@ _ciliumpy_value() {
             "policy:--lab" |\
             "policy list:--lab" |\
             "policy get:--lab" |\
+            "policy selectors:--lab" |\
             "policy import:--lab" |\
             "policy delete:--lab" |\
             "policy wait:--lab" |\
@@ -330,6 +332,7 @@ _ciliumpy_value() {
             "policy:--node" |\
             "policy list:--node" |\
             "policy get:--node" |\
+            "policy selectors:--node" |\
             "policy import:--node" |\
             "policy delete:--node" |\
             "policy wait:--node" |\
@@ -431,6 +434,8 @@ _ciliumpy_value() {
             "policy list:-o" |\
             "policy get:--output" |\
             "policy get:-o" |\
+            "policy selectors:--output" |\
+            "policy selectors:-o" |\
             "policy import:--output" |\
             "policy import:-o" |\
             "policy delete:--output" |\

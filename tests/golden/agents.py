@@ -28,7 +28,17 @@ from ciliumpy.store.directory.store import DirectoryStore, create_store
 from ciliumpy.store.interface import Key
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, KernelEndpoint
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
-from ciliumpy.tables.enforcement import SELECTOR_BITS, SelectorBit
+from ciliumpy.tables.enforcement import (
+    POLICY_SETS,
+    SELECTOR_BITS,
+    VECTORS,
+    Level,
+    PolicySet,
+    PortClass,
+    PortRow,
+    SelectorBit,
+    SelectorVector,
+)
 from ciliumpy.tables.identities import IDENTITIES, Identity
 from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
 from ciliumpy.tables.registry import ALL_TABLES
@@ -63,6 +73,18 @@ def labels(namespace: str, own: Mapping[str, str]) -> tuple[str, ...]:
     texts = [f"k8s:{key}={value}" for key, value in own.items()]
     texts += ["k8s:io.cilium.k8s.policy.cluster=default", f"k8s:io.kubernetes.pod.namespace={namespace}"]
     return tuple(sorted(texts))
+
+
+def policy_sets(node: str) -> list[PolicySet]:
+    """What the endpoints are judged by; on n2 a rule more is on its way."""
+    rule, more = (f"CiliumNetworkPolicy/shop/api#spec.ingress[{n}]" for n in (0, 1))
+    ports = (PortRow(0, 6, 8080, 8080, 1),)
+    allow = Level(1, mask=b"\1" + bytes(127), rules=((0, rule),))
+    both = Level(1, mask=b"\1" + bytes(127), rules=((0, rule), (0, more)))
+    now = PolicySet(7, 21002, True, False, (0, 0), ports, (PortClass(1, (allow,)),), 3, current=node == "n1")
+    then = PolicySet(9, 21002, True, True, (0, 0), ports, (PortClass(1, (both,)),), 4)
+    other = PolicySet(6, 21001 if node == "n1" else 21003, False, False, (0, 0), (), (), 2)
+    return [now, other] if node == "n1" else [now, other, then]
 
 
 def database(node: str) -> Database:
@@ -126,11 +148,29 @@ def database(node: str) -> Database:
             )
             txn.upsert(
                 KERNEL_ENDPOINTS,
-                KernelEndpoint(slot, 1, 10 + slot, 2, device, identity, 7, enforced, False, mac, host_mac, v4, v6),
+                KernelEndpoint(
+                    slot,
+                    1,
+                    10 + slot,
+                    2,
+                    device,
+                    identity,
+                    7 if enforced else 6,
+                    enforced,
+                    False,
+                    mac,
+                    host_mac,
+                    v4,
+                    v6,
+                ),
             )
         rules, version = decode_policy(API_POLICY).rules, version_of(API_POLICY)
         own = Policy("CiliumNetworkPolicy", "shop", "api", rules, "/store/policy.yaml", version=version)
         txn.upsert(POLICIES, own)
+        for row in policy_sets(node):
+            txn.upsert(POLICY_SETS, row)
+        for identity in (21001, 21002, 21003):
+            txn.upsert(VECTORS, SelectorVector(identity, bytes([identity == 21001, *[0] * 127])))
         txn.upsert(SELECTOR_BITS, SelectorBit(0, "k8s:io.kubernetes.pod.namespace=shop,k8s:tier=frontend"))
     db.table(KERNEL_ENDPOINTS).reconciled = True
     for policy in db.table(POLICIES).all():
@@ -158,8 +198,18 @@ def status(node: str) -> dict[str, Any]:
         },
         "datapath": {"device": "eth0", "tunnel": "vxlan", "attach": "tcx", "programs": 5, "epoch": 12, "foreign": []},
         "endpoints": {"total": 2, "ready": 2, "notReady": 0},
-        "policy": {"revision": 3, "policies": 1, "sets": 2, "classes": 4, "bits": 2, "bitsTotal": 1024},
+        "policy": {
+            "revision": 3,
+            "realised": 3,
+            "policies": 1,
+            "refused": {"count": 0, "first": []},
+            "sets": 2,
+            "classes": 4,
+            "bits": 2,
+            "bitsTotal": 1024,
+        },
         "identities": 8,
+        "identityUse": {"cluster": 3, "clusterTotal": 65280, "local": 0},
         "hubble": {"flows": 117, "maxFlows": 65536, "seen": 117, "rate": 2.51, "events": 98, "lost": 0, "heldBack": 0},
         "monitor": {"cpus": 2, "rings": 2, "ringBytes": 1048576},
         "jobs": [
@@ -213,7 +263,11 @@ def objects(db: Database, folder: Path) -> Objects:
     async def document_of(key: Key) -> dict[str, Any] | None:
         return API_POLICY if db.table(POLICIES).get(tuple(key)) else None
 
-    return Objects(Changes(DirectoryStore(folder), origins, PolicyOptions()), document_of, Enforced(db))
+    async def documents() -> list[dict[str, Any]]:
+        return [API_POLICY] if len(db.table(POLICIES)) else []
+
+    changes = Changes(DirectoryStore(folder), origins, PolicyOptions())
+    return Objects(changes, document_of, documents, Enforced(db))
 
 
 async def monitor(types: frozenset[str]) -> AsyncIterator[bytes]:

@@ -214,3 +214,51 @@ def test_an_agent_that_is_killed_while_it_imports_leaves_all_or_nothing(cluster)
     assert len(cluster.files()) in (0, 2000)
     wanted = len(cluster.files())
     n2.until(lambda: len(n2.get("/v1/policies")["items"]) == wanted, 20.0)
+
+
+def test_what_is_in_force_can_be_looked_at(cluster) -> None:
+    n1, n2 = cluster.nodes
+    n1.add("a")
+    n2.add("b")
+    assert cluster.ask("policy", "import", "-", data=policy("p", "b", peer="a"))[0] == 0
+    code, manifests, _ = cluster.ask("policy", "list", "-o", "yaml")
+    assert code == 0
+    code, out, err = cluster.ask("policy", "import", "-", data=manifests)
+    assert (code, out) == (0, "CiliumNetworkPolicy/shop/p unchanged\n"), err
+    assert cluster.ask("policy", "get", "shop/p", "-o", "yaml") == (0, manifests, "")
+    listed = json.loads(cluster.ask("policy", "list", "-o", "json")[1])["items"]
+    numbers = {row["pod"]: row for node in (n1, n2) for row in node.get("/v1/endpoints")["items"]}
+    assert [each["endpoints"] for each in listed] == [[], [numbers["b"]["id"]]]
+    selectors = json.loads(cluster.ask("policy", "selectors", "-o", "json")[1])["items"]
+    (peer,) = [each for each in selectors if each["users"]]
+    assert (peer["node"], peer["policies"]) == ("n2", ["CiliumNetworkPolicy/shop/p"])
+    assert peer["identities"] == [numbers["a"]["identity"]], "of the other node's pod"
+    judged = json.loads(cluster.ask("endpoint", "get", "shop/b", "-o", "json")[1])["items"][0]["policy"]
+    assert (judged["state"], judged["error"], judged["difference"]) == ("in-force", "", [])
+    assert judged["realised"] == judged["desired"]
+    assert judged["realised"]["rules"] == ["CiliumNetworkPolicy/shop/p#spec.ingress[0]"]
+
+
+def test_status_is_red_for_what_is_refused_and_counts_identities(cluster) -> None:
+    n1, n2 = cluster.nodes
+    n1.add("a")
+    said = n1.get("/v1/status")
+    own = [row["id"] for row in n1.get("/v1/identities")["items"] if 256 <= row["id"] < 65536]
+    assert (said["identityUse"]["cluster"], said["identityUse"]["clusterTotal"]) == (len(own), 65280)
+    assert said["policy"]["refused"] == {"count": 0, "first": []}
+    for name in ("x", "y"):
+        n1.apply(name, policy(name, "b", peer="a", port=99999))
+    for node in (n1, n2):
+        node.until(lambda node=node: node.get("/v1/status")["policy"]["refused"]["count"] == 2)
+    first = n1.get("/v1/status")["policy"]["refused"]["first"][0]
+    assert (first["object"], first["origin"], first["line"]) == (
+        "CiliumNetworkPolicy/shop/x",
+        str(cluster.store / "x.yaml"),
+        1,
+    )
+    code, out, _ = cluster.ask("status", "--node", "n1")
+    assert code == 1
+    assert "0 in force, 2 refused (shop/x, …), revision " in out
+    code, _, err = cluster.ask("policy", "wait", "--timeout", "30s")
+    assert code == 1
+    assert f"node n2: CiliumNetworkPolicy/shop/x: {cluster.store}/x.yaml:1: spec.ingress[0].toPorts" in err

@@ -7,6 +7,7 @@
     PUT /v1/endpoints/{id}/config           {"PolicyAuditMode": "Enabled" | "Disabled" | "Default"}: kept over restarts
     GET /v1/identities  /v1/identities/{id}
     GET /v1/policies    /v1/policies/{namespace}/{name}     "-" is the namespace of a cluster-wide policy
+    GET /v1/selectors                       who meets what, and which policies ask
     GET /v1/nodes       /v1/ipcache
     GET /v1/statedb     /v1/statedb/{table}                 tables, and the rows of one as they are
     GET /v1/statedb/{table}/watch           the rows of a table and then its changes, one JSON object a line
@@ -32,6 +33,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ciliumpy.api import admin_objects as objects
+from ciliumpy.api import admin_policy
 from ciliumpy.api import admin_statedb as statedb
 from ciliumpy.api.admin_changes import ChangeHandlers, Objects
 from ciliumpy.api.answers import AbsentError
@@ -104,11 +106,13 @@ def application(context: AdminContext) -> Starlette:
         Route("/v1/identities", handlers.identities),
         Route("/v1/identities/{id:int}", handlers.identity),
         Route("/v1/objects", changes.write, methods=["POST"]),
+        Route("/v1/objects", changes.documents),
         Route("/v1/objects/delete", changes.delete, methods=["POST"]),
         Route("/v1/objects/{kind}/{namespace}/{name}", changes.document),
         Route("/v1/policies", handlers.policies),
         Route("/v1/policies/wait", changes.wait, methods=["POST"]),
         Route("/v1/policies/{namespace}/{name}", handlers.policy),
+        Route("/v1/selectors", handlers.selectors),
         Route("/v1/nodes", handlers.nodes),
         Route("/v1/ipcache", handlers.ipcache),
         Route("/v1/statedb", handlers.tables),
@@ -140,6 +144,7 @@ class Handlers:
     def __init__(self, context: AdminContext) -> None:
         self._context = context
         self._db = context.db
+        self._policies = context.objects.policies
 
     async def health(self, _: Request) -> Response:
         return JSONResponse({"status": self._context.status()["state"]})
@@ -181,7 +186,7 @@ class Handlers:
         row = self._db.table(ENDPOINTS).get(number)
         if row is None:
             raise AbsentError(f"there is no endpoint {number}", "`ciliumpy endpoint list` shows them")
-        return JSONResponse(objects.endpoint_detail(self._db, row))
+        return JSONResponse(objects.endpoint_detail(self._db, self._policies, row))
 
     async def configure_endpoint(self, request: Request) -> Response:
         try:
@@ -210,7 +215,7 @@ class Handlers:
         return JSONResponse(objects.identity_detail(self._db, row))
 
     async def policies(self, _: Request) -> Response:
-        return _items(self._db.table(POLICIES).all(), lambda row: objects.policy(self._db, row))
+        return _items(self._db.table(POLICIES).all(), lambda row: objects.policy(self._db, self._policies, row))
 
     async def policy(self, request: Request) -> Response:
         namespace, name = request.path_params["namespace"], request.path_params["name"]
@@ -219,7 +224,11 @@ class Handlers:
         if not found:
             which = f"cluster-wide policy {name}" if namespace == "-" else f"policy {namespace}/{name}"
             raise AbsentError(f"there is no {which}", "`ciliumpy policy list` shows them")
-        return JSONResponse({"items": [objects.policy_detail(self._db, row) for row in found]})
+        return JSONResponse({"items": [objects.policy_detail(self._db, self._policies, row) for row in found]})
+
+    async def selectors(self, _: Request) -> Response:
+        found = await asyncio.to_thread(admin_policy.selectors, self._db)
+        return _items(found, lambda item: item)
 
     async def nodes(self, _: Request) -> Response:
         return _items(self._db.table(NODES).all(), objects.node)

@@ -3,6 +3,7 @@
 
     POST /v1/objects          {"items": [object, ...]}: put them into the store, all or none
     POST /v1/objects/delete   {"items": [{"kind", "namespace", "name"}, ...]}: take them out, all or none
+    GET  /v1/objects          the policies in force as they were written, sorted by kind, namespace and name
     GET  /v1/objects/{kind}/{namespace}/{name}   the object in force as it was written; "-" is no namespace
     POST /v1/policies/wait    {"items": [...], "all", "revision", "timeoutSeconds"}: wait until they are in force
 
@@ -51,6 +52,7 @@ class Objects(NamedTuple):
 
     changes: Changing
     document_of: Callable[[Key], Awaitable[Mapping[str, Any] | None]]
+    documents: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
     policies: PolicyView
 
 
@@ -92,6 +94,10 @@ class ChangeHandlers:
             return asked
         keys = [Key(each.kind, each.namespace, each.name) for each in asked.items]
         return await _answer(self._objects.changes.delete(keys))
+
+    async def documents(self, _: Request) -> Response:
+        items = [dict(found) for found in await self._objects.documents()]
+        return Response(await asyncio.to_thread(msgspec.json.encode, {"items": items}), media_type="application/json")
 
     async def document(self, request: Request) -> Response:
         kind, namespace, name = (request.path_params[part] for part in ("kind", "namespace", "name"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ciliumpy.api.admin_policy import endpoint_policy
 from ciliumpy.endpoints.state import shown_state
-from ciliumpy.model.labels import parse
 from ciliumpy.model.rule import NamedPort
 from ciliumpy.model.verdicts import Direction, Tier, Verdict
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, KernelEndpoint
@@ -16,6 +16,7 @@ from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
 from ciliumpy.tables.source import POLICIES
 
 if TYPE_CHECKING:
+    from ciliumpy.api.awaited import PolicyView
     from ciliumpy.model.ports import PortRange
     from ciliumpy.model.rule import Rule
     from ciliumpy.state.database import Database
@@ -73,14 +74,16 @@ def _enabled(kernel: KernelEndpoint | None) -> str:
     return f"audit-{word}" if kernel.audit and sides else word
 
 
-def endpoint_detail(db: Database, row: Endpoint) -> Object:
-    """Return the endpoint, and how far the datapath is with it."""
+def endpoint_detail(db: Database, policies: PolicyView, row: Endpoint) -> Object:
+    """Return the endpoint, how far the datapath is with it, and which policy it is judged by."""
     table = db.table(KERNEL_ENDPOINTS)
     datapath = {"state": "pending", "error": "", "ifindex": row.ifindex, "hostMAC": row.host_mac}
     if row.id in table:
         status = table.status(row.id)
         datapath |= {"state": status.state, "error": status.error}
-    return endpoint(db, row) | {"generation": row.generation, "datapath": datapath}
+    detail = endpoint(db, row) | {"generation": row.generation, "datapath": datapath}
+    detail["policy"] |= endpoint_policy(db, policies, row)
+    return detail
 
 
 def identity(db: Database, row: Identity) -> Object:
@@ -99,7 +102,7 @@ def identity_detail(db: Database, row: Identity) -> Object:
     return identity(db, row) | {"pods": pods, "addresses": addresses}
 
 
-def policy(db: Database, row: Policy) -> Object:
+def policy(db: Database, policies: PolicyView, row: Policy) -> Object:
     """Return the policy; `state` is error or pending as long as the datapath has not all of it, `message` says why."""
     table = db.table(POLICIES)
     status = table.status((row.kind, row.namespace, row.name))
@@ -116,19 +119,18 @@ def policy(db: Database, row: Policy) -> Object:
         "notices": list(row.notices),
         "origin": row.origin,
         "version": row.version,
+        "endpoints": _selected(db, policies, row),
     }
 
 
-def policy_detail(db: Database, row: Policy) -> Object:
+def _selected(db: Database, policies: PolicyView, row: Policy) -> list[int]:
+    identities = policies.subjects_of(row.kind, row.namespace, row.name)
+    return sorted(each.id for identity in identities for each in db.table(ENDPOINTS).by("identity", identity))
+
+
+def policy_detail(db: Database, policies: PolicyView, row: Policy) -> Object:
     """Return the policy with its rules as the agent has understood them, and the endpoints of this node it selects."""
-    known = [(each, [parse(label) for label in each.labels]) for each in db.table(ENDPOINTS).all()]
-    subjects = {(rule.subject, rule.node) for rule in row.rules}
-    selected = [
-        each.id
-        for each, labels in known
-        if any(node is each.is_host and subject.matches(labels) for subject, node in subjects)
-    ]
-    return policy(db, row) | {"rules": [rule(each) for each in row.rules], "endpoints": sorted(selected)}
+    return policy(db, policies, row) | {"rules": [rule(each) for each in row.rules]}
 
 
 def rule(row: Rule) -> Object:

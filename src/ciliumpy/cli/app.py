@@ -163,6 +163,7 @@ ROOT: Mapping[str, Mapping[str, Verb | Group]] = {
             {
                 "list": Verb("ciliumpy.cli.policy.list", "List the policies, and what of them has no effect."),
                 "get": Verb("ciliumpy.cli.policy.get", "Show one policy as the agent has understood it."),
+                "selectors": Verb("ciliumpy.cli.policy.selectors", "List who meets which selector of a policy."),
                 "import": Verb("ciliumpy.cli.policy.import_", "Put policies into the store: all, or none of them."),
                 "delete": Verb("ciliumpy.cli.policy.delete", "Take policies out of the store."),
                 "wait": Verb("ciliumpy.cli.policy.wait", "Wait until policies are in force on all nodes."),

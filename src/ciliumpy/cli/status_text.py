@@ -11,6 +11,7 @@ from ciliumpy.cli.terminal import printable
 from ciliumpy.kit.units import format_bytes, format_duration
 
 SEVERITIES = ("error", "warning", "notice")
+MOST = 20  # problems that are printed
 WORDS = {"ok": "Ok", "degraded": "Degraded", "starting": "Starting", "stopped": "Stopped"}
 
 
@@ -91,16 +92,35 @@ def one(agent: Item, *, verbose: bool) -> str:
         (
             "Policy",
             [
-                f"{policy['policies']} in force, revision {policy['revision']}",
+                f"{policy['policies']} in force, {refused(policy)}{revision(policy)}",
                 f"{policy['sets']} sets, {policy['classes']} port classes, {selectors} selectors in the datapath",
             ],
         ),
-        ("Identities", agent["identities"]),
+        ("Identities", identities(agent)),
         ("Hubble", hubble(agent["hubble"])),
         ("Controller Status", f"{jobs(agent)} healthy"),
     ]
     out = description(pairs)
     return out + details(agent) if verbose else out
+
+
+def revision(policy: Item) -> str:
+    newest, realised = policy["revision"], policy["realised"]
+    return f"revision {newest}" + (f" ({realised} in the datapath)" if realised < newest else "")
+
+
+def refused(policy: Item) -> str:
+    """Return how many are refused and the first by name; why each is stands among the problems."""
+    count, first = policy["refused"]["count"], policy["refused"]["first"]
+    if not count:
+        return ""
+    name = first[0]["object"].partition("/")[2] + (", …" if count > 1 else "")
+    return f"{count} refused ({name}), "
+
+
+def identities(agent: Item) -> str:
+    use = agent["identityUse"]
+    return f"{agent['identities']}   (cluster {use['cluster']}/{use['clusterTotal']}, local {use['local']})"
 
 
 def uptime(agent: Item) -> str:
@@ -186,11 +206,13 @@ def problems(agents: Iterable[Item]) -> str:
         return ""
     counts = [(word, sum(each.severity == word for each in seen)) for word in SEVERITIES]
     text = ["Problems: " + ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts if n)]
-    for each in sorted(seen, key=lambda each: SEVERITIES.index(each.severity)):
+    for each in sorted(seen, key=lambda each: SEVERITIES.index(each.severity))[:MOST]:
         text.append(f"  {each.severity} on {', '.join(seen[each])}: {each.what or each.place}")
         text += [f"    {line}" for line in each.message.splitlines()]
         if each.what and each.place:
             text.append(f"    in {each.place}")
+    if len(seen) > MOST:
+        text.append(f"  and {len(seen) - MOST} more: `ciliumpy status -o json` has all")
     return "".join(printable(line) + "\n" for line in text)
 
 

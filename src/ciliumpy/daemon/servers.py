@@ -20,6 +20,7 @@ from ciliumpy.daemon.status import Parts, Status
 from ciliumpy.flows.pipeline import FlowPipeline
 from ciliumpy.state.lag import LoopLag
 from ciliumpy.store.changes import Changes
+from ciliumpy.store.kinds import POLICY_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,7 +57,7 @@ class Servers:
         status = Status(parts, self._flows, self._rings, self._lag)
         store = parts.reflector
         changes = Changes(parts.store, store.origins_of, config.policy_options)
-        objects = Objects(changes, store.document_of, parts.enforcement)
+        objects = Objects(changes, store.document_of, lambda: store.documents(POLICY_KINDS), parts.enforcement)
 
         def audit(number: int, mode: bool | None) -> Awaitable[object]:
             return parts.endpoints.configure(number, audit=mode)

@@ -11,6 +11,8 @@ from ciliumpy.daemon import pressure
 from ciliumpy.datapath.devices import HOST_DEVICE, TUNNEL_DEVICE
 from ciliumpy.endpoints.state import READY, shown_state
 from ciliumpy.identity.allocate import MOST
+from ciliumpy.model.identity import LAST_ALLOCATED
+from ciliumpy.store.kinds import POLICY_KINDS
 from ciliumpy.tables.datapath import NODE_ADDRESSES
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS
@@ -18,7 +20,7 @@ from ciliumpy.tables.identities import IDENTITIES
 from ciliumpy.tables.source import IDENTITY_OBJECTS, POLICIES, PROBLEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ciliumpy.bpf.ring import RingGroup
     from ciliumpy.daemon.config import Loaded
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from ciliumpy.store.reflector import Reflector
 
 Object = dict[str, Any]
+
+MOST_REFUSED = 5  # that are named beside their number
 
 
 class Parts(NamedTuple):
@@ -105,8 +109,10 @@ class Status:
                 "bitsMost": counts.bits_most,
                 "pending": counts.pending,
                 "realised": counts.realised,
+                "refused": _refused(problems),
             },
             "identities": len(parts.db.table(IDENTITIES)),
+            "identityUse": self._identity_use(),
             "hubble": {
                 "flows": len(flows.history),
                 "maxFlows": flows.history.capacity,
@@ -128,6 +134,13 @@ class Status:
             "loopLagMs": {"p50": lag.p50, "p99": lag.p99, "max": lag.max},
             "maps": [fill._asdict() for fill in fills],
         }
+
+    def _identity_use(self) -> Object:
+        """How many numbers of each kind this node knows; those of the cluster are few enough to run out."""
+        db = self._parts.db
+        numbers = [row.id for row in db.table(IDENTITIES).all()]
+        local = sum(number > LAST_ALLOCATED for number in numbers)
+        return {"cluster": len(db.table(IDENTITY_OBJECTS)), "clusterTotal": MOST, "local": local}
 
     def _endpoints(self) -> Object:
         rows = self._parts.db.table(ENDPOINTS).all()
@@ -184,6 +197,15 @@ def identity_problems(used: int) -> Iterator[Object]:
     elif used >= MOST * 0.9:
         what = f"{used} of the cluster's {MOST} are in use: look for labels that never repeat (identity.labels)"
         yield _problem("warning", "identities", what)
+
+
+def _refused(problems: Sequence[Object]) -> Object:
+    """Policies that are not in force as they are written: how many, and the first with the reason."""
+    first: dict[str, Object] = {}
+    for one in problems:
+        if one["severity"] == "error" and one["object"].partition("/")[0] in POLICY_KINDS:
+            first.setdefault(one["object"], {key: one[key] for key in ("object", "field", "message", "origin", "line")})
+    return {"count": len(first), "first": [first[name] for name in sorted(first)[:MOST_REFUSED]]}
 
 
 def _error(what: str, message: str, origin: str = "") -> Object:

@@ -63,6 +63,9 @@ class LastGood:
     def of_origin(self, origin: str) -> list[Remembered]:
         return list(self._select("origin = ?", origin))
 
+    def of_kinds(self, kinds: Collection[str]) -> list[Remembered]:
+        return [each for kind in kinds for each in self._select("kind = ?", kind)]
+
     def origins(self) -> list[str]:
         """Return all origins, sorted."""
         with self._lock:

@@ -17,7 +17,7 @@ from ciliumpy.store.interface import Key, Read, Store, StoreState
 from ciliumpy.tables.source import PROBLEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ciliumpy.state.database import Database
     from ciliumpy.state.jobs import Job
@@ -65,6 +65,18 @@ class Reflector:
             return found
         remembered = await asyncio.to_thread(self._last_good.get, key)
         return remembered.document if remembered else None
+
+    async def documents(self, kinds: Collection[str]) -> list[dict[str, Any]]:
+        """Return the objects in force of these kinds as they were written, sorted by kind, namespace and name."""
+        waiting = dict(self._remember)
+        keys = self._catalog.keys
+
+        def collect() -> list[dict[str, Any]]:
+            found = {each.key: each.document for each in self._last_good.of_kinds(kinds)}
+            found |= {key: msgspec.json.decode(saved[1]) for key, saved in waiting.items() if saved is not None}
+            return [found[key] for key in sorted(found) if key in keys and key.kind in kinds]
+
+        return await asyncio.to_thread(collect)
 
     async def keep(self) -> None:
         """Job: remember what the disk had no room for as soon as it has, also if nothing changes any more."""

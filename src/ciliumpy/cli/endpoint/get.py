@@ -96,6 +96,27 @@ def pairs(e: Item) -> list[tuple[str, object]]:
         ("Container", e["containerID"]),
         ("Policy ingress", e["policy"]["ingress"].title()),
         ("Policy egress", e["policy"]["egress"].title()),
-        ("Policy set", e["policySet"] or "<none>"),
+        ("Policy set", policy_set(e["policy"])),
+        ("Rules", e["policy"]["realised"]["rules"] or "none"),
+        *difference(e["policy"]),
         ("Datapath", f"{datapath['state']}{': ' + datapath['error'] if datapath['error'] else ''}"),
     ]
+
+
+def policy_set(policy: Item) -> list[str]:
+    """Return which set is in force and, where it is another, which shall be."""
+    realised, desired = policy["realised"], policy["desired"]
+    lines = [f"{realised['set']} of revision {realised['revision']}" if realised["set"] else "<none>"]
+    if desired["set"] and desired["set"] != realised["set"]:
+        lines.append(f"wanted: {desired['set']} of revision {desired['revision']}")
+    if policy["error"]:
+        lines.append(f"error: {policy['error']}")
+    return lines
+
+
+def difference(policy: Item) -> list[tuple[str, object]]:
+    """Return what is not in force as it shall be; nothing where all is."""
+    if policy["state"] == "in-force" and not policy["difference"]:
+        return []
+    found = [f"{each['rule']}: {each['change']}" for each in policy["difference"]]
+    return [("Difference", found or f"none in the rules; {policy['state']}")]

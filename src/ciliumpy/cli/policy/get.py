@@ -10,7 +10,7 @@ import typer
 
 from ciliumpy.cli.options import Lab, Namespace, Node, Output
 from ciliumpy.cli.output import Item, description, finish, parse_format, show
-from ciliumpy.cli.policy.list import full_name
+from ciliumpy.cli.policy.list import full_name, manifests
 from ciliumpy.cli.query import gather, listing
 from ciliumpy.cli.selectors import selector_lines
 from ciliumpy.client import target
@@ -22,7 +22,10 @@ Name = Annotated[str, typer.Argument(metavar="[NAMESPACE/]NAME", help="Without n
 
 
 def run(name: Name, namespace: Namespace = None, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
-    """Show a policy as the agents have understood it: each rule with its subject, peers and ports."""
+    """Show a policy as the agents have understood it: each rule with its subject, peers and ports.
+
+    -o yaml prints the object as it was written, as one agent has it in force: `policy import -` takes it.
+    """
     where, slash, own = name.rpartition("/")
     path = f"/v1/policies/{where if slash else namespace or '-'}/{own}"
     targets = target.select(lab, node)
@@ -32,7 +35,10 @@ def run(name: Name, namespace: Namespace = None, lab: Lab = None, node: Node = N
         if slash or namespace or not (near := elsewhere(targets, own)):
             raise
         raise CiliumpyError(error.message, f"did you mean {' or '.join(near)}?", error.exit_code) from None
-    if parse_format(output).kind in ("text", "wide"):
+    if output == "yaml":
+        keys = {(item["kind"], item["namespace"], item["name"]) for item in items}
+        manifests(targets, keys.__contains__)
+    elif parse_format(output).kind in ("text", "wide"):
         typer.echo("\n".join(text(same) for same in together(items)), nl=False)
         finish(errors)
     else:
