@@ -129,7 +129,7 @@ def _rules(fields: Fields, scope: Scope, rule: Rule) -> list[Rule]:
     peers, parts = decode_peers(fields, scope), decode_ports(fields, scope)
     if not scope.deny and _authenticates(fields, scope):
         parts = [Part(part.path, part.ports, _nobody(part.proxy)) for part in parts]
-    fields.finish(cnp_hints.rule(scope))
+    fields.finish(cnp_hints.rule(scope.prefix, deny=scope.deny))
     if peers is None and not (fields.get("toPorts") or fields.get("icmps")):
         peers = ()  # names neither peers nor ports: nobody
     return [

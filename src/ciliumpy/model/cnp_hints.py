@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ciliumpy.model.cnp_scope import Scope
+    from collections.abc import Mapping
 
 _OF_KUBERNETES = "unknown field: Kubernetes' NetworkPolicy has it; here it is"
 SPEC = {
@@ -41,18 +43,18 @@ _RULE = {
 }
 
 
-def rule(scope: Scope) -> dict[str, str]:
-    """For an entry of the list that is being decoded."""
-    own, other = ("from", "to") if scope.prefix == "from" else ("to", "from")
-    side = "egress" if own == "from" else "ingress"
-    hints = {name: text.format(own=own) for name, text in _RULE.items()}
-    hints |= {other + kind: f"unknown field: it is for {side}; here it is {own}{kind}" for kind in _PEERS}
-    if scope.deny:
+@lru_cache
+def rule(prefix: str, *, deny: bool) -> Mapping[str, str]:
+    """For an entry of a list of rules whose fields for peers begin with `prefix`: from, to."""
+    other, side = ("to", "egress") if prefix == "from" else ("from", "ingress")
+    hints = {name: text.format(own=prefix) for name, text in _RULE.items()}
+    hints |= {other + kind: f"unknown field: it is for {side}; here it is {prefix}{kind}" for kind in _PEERS}
+    if deny:
         hints["toFQDNs"] = (
-            "unknown field: it cannot stand in a deny rule: what a name means is learned only where it is allowed"
+            "unknown field: it cannot stand in a deny rule: what a name means is learned where it is allowed"
         )
         hints["authentication"] = "unknown field: it cannot stand in a deny rule"
-    if own == "from":
+    if prefix == "from":
         only = "unknown field: it is for egress only, who calls cannot be chosen by"
         hints |= {"toFQDNs": f"{only} DNS name", "toServices": f"{only} service"}
-    return hints
+    return MappingProxyType(hints)

@@ -35,10 +35,12 @@ def decode_selector(value: Any, path: Path) -> tuple[Requirement, ...]:
             found.append(equals(source, name, _value(text, (*where, key))))
     for entry, where in fields.items("matchExpressions") or ():
         found.append(_expression(Fields(entry, where)))
-    if any(isinstance(text, str) for name, text in value.items() if not meant(name, _FIELDS)):
-        hints = {name: f"unknown field: labels stand in matchLabels: {{{name[:80]}: ...}}" for name in value}
-        fields.finish(hints)
-    fields.finish()
+    hints = {
+        name: f"unknown field: labels stand in matchLabels: {{{name[:80]}: ...}}"
+        for name, text in value.items()
+        if name not in _FIELDS and isinstance(text, str) and not meant(name, _FIELDS)
+    }
+    fields.finish(hints)
     return tuple(found)
 
 
