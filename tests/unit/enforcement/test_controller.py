@@ -62,7 +62,8 @@ async def test_replicas_share_a_set_until_a_rule_names_a_port_that_they_have_not
     world.policy("p", calling("web", "api"))
     await world.controller.round()
     world.kernel.take_sets()
-    assert world.status("p")[0] == "pending", "the former set is still announced"
+    await world.controller.round()
+    assert world.status("p")[0] == "pending", "the former set is still announced, a new pod would get it"
     await world.settle()
     assert world.status("p") == ("done", "")
     assert len(world.kernel.sets) == 2
