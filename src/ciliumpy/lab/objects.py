@@ -12,6 +12,7 @@ from ciliumpy.lab import manifests
 from ciliumpy.model.documents import MOST_BYTES, Document, DocumentError, parse
 from ciliumpy.model.errors import FieldError, path_text
 from ciliumpy.model.options import PolicyOptions
+from ciliumpy.model.policy_kinds import SHORT
 from ciliumpy.store.decode import decode
 from ciliumpy.store.directory.store import DirectoryStore
 from ciliumpy.store.kinds import KINDS, POLICY_KINDS, key_of
@@ -24,16 +25,8 @@ if TYPE_CHECKING:
 
 # What agents share with each other is theirs alone.
 _USERS = ("Namespace", "Pod", "Deployment", *POLICY_KINDS, "CiliumCIDRGroup", "Service", "EndpointSlice")
-_SHORT = {
-    "po": "Pod",
-    "deploy": "Deployment",
-    "ns": "Namespace",
-    "cnp": "CiliumNetworkPolicy",
-    "ccnp": "CiliumClusterwideNetworkPolicy",
-    "netpol": "NetworkPolicy",
-    "ccg": "CiliumCIDRGroup",
-    "svc": "Service",
-}
+_SHORT = {"po": "Pod", "deploy": "Deployment", "ns": "Namespace", "svc": "Service"}
+_SHORT |= {word: kind for kind, word in SHORT.items()}
 _DEFAULTS = PolicyOptions()
 _SUFFIXES = (".yaml", ".yml", ".json")
 

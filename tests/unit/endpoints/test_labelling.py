@@ -84,6 +84,7 @@ async def test_the_longest_prefix_of_each_address_is_a_label_and_follows_what_is
         with node.db.write() as txn:
             txn.delete(CIDR_GROUPS, "vpn")
         await node.again()
+        assert node.added() == ["cidr:10.0.0.0/8"]
         node.name()
         await node.again()
         assert node.added() == []
@@ -93,6 +94,9 @@ async def test_until_it_is_known_what_is_named_an_endpoint_keeps_what_it_had() -
     node = Node()
     before = endpoint("cidr:10.1.0.0/16", GROUP, "k8s:app=old")
     async with node.running():
+        for _ in range(5):
+            await asyncio.sleep(0)  # the job is where it waits
+        assert not node.asked.is_set()
         assert node.added(before) == ["cidr:10.1.0.0/16", GROUP], "a restart changes no identity"
         node.named.set()
         await node.again()
