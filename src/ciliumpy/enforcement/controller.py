@@ -140,7 +140,7 @@ class Controller:
                 job.degraded(said)
             else:
                 job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._bits.size} selector bits")
-            waiting = bool(self._retired or self._cleared or self._unreported or self._dirty)
+            waiting = bool(self._retired or self._cleared or self._unreported or self._dirty or self._feeds.waiting)
             await wait_any(
                 *self._feeds.observers, self._room.feed, self._installed, timeout_s=SWEEP_S if waiting else None
             )

@@ -85,6 +85,11 @@ class Feeds:
         """Policies that wait for their prefixes, or for those of a service that they name."""
         return len(self._held) + sum(map(self._is_served_late, self._repository.serving))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to do after a while though nothing changes."""
+        return bool(self._pod_ports)
+
     def is_held(self, key: PolicyKey) -> bool:
         return key in self._held or self._is_served_late(key)
 
@@ -108,14 +113,14 @@ class Feeds:
 
     async def _follow_pods(self, changed: Changed) -> set[int]:
         """See which endpoints are here, and which named ports each identity has; the identities of other ports."""
-        named: set[int] = set()
-        ports = self._pod_ports
+        ports, now_s = self._pod_ports, self._db.clock.monotonic_ns() / 1e9
+        named = ports.expire(now_s)
         for pod in self._pods.take():
-            named |= ports.set_pod((pod.row.namespace, pod.row.name), () if pod.deleted else pod.row.ports)
+            named |= ports.set_pod((pod.row.namespace, pod.row.name), () if pod.deleted else pod.row.ports, now_s)
             await self._breathe()
         for remote in self._remote.take():
             identity = 0 if remote.deleted else remote.row.identity
-            named |= ports.set_identity((remote.row.namespace, remote.row.name), identity)
+            named |= ports.set_identity((remote.row.namespace, remote.row.name), identity, now_s)
             await self._breathe()
         for change in self._endpoints.take():
             endpoint = change.row
@@ -124,7 +129,7 @@ class Feeds:
                 continue
             changed.subjects.update(self._local.set_endpoint(endpoint))
             if endpoint.identity:
-                named |= ports.set_identity((endpoint.namespace, endpoint.pod), endpoint.identity)
+                named |= ports.set_identity((endpoint.namespace, endpoint.pod), endpoint.identity, now_s)
                 row = self._identity_rows.get(endpoint.identity)
                 if row is not None:
                     changed.subjects.update(self._repository.set_subject(row.id, row.labels))

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ports the pods of each identity call by name, on whatever node they are. Pure."""
+"""Which ports the pods of each identity call by name, on whatever node they are. Pure.
+
+What a pod leaves behind stays for a while: where it gets another identity, the kernels of this and other nodes judge
+it by the former one until all of the new is there.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from ciliumpy.model.ports import parse_protocol
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from ciliumpy.tables.source import NamedPort
 
 PodName = tuple[str, str]  # namespace, name
+STAY_S = 5.0
 
 
 def numbers_of(ports: Iterable[NamedPort]) -> PortNumbers:
@@ -30,24 +35,39 @@ class PodPorts:
         self._ports: dict[PodName, PortNumbers] = {}
         self._identity: dict[PodName, int] = {}
         self._known: dict[int, Counter[PortNumbers]] = {}
+        self._left: deque[tuple[float, int, PortNumbers]] = deque()  # when, whose, which
+
+    def __bool__(self) -> bool:
+        """Whether something is still to be taken away."""
+        return bool(self._left)
 
     def of(self, identity: int) -> PortNumbers:
         """The named ports of all its pods together."""
         return tuple(sorted({port for ports in self._known.get(identity, ()) for port in ports}))
 
-    def set_pod(self, pod: PodName, ports: Iterable[NamedPort]) -> set[int]:
+    def set_pod(self, pod: PodName, ports: Iterable[NamedPort], now_s: float) -> set[int]:
         """A pod has these ports; none when it is gone."""
-        return self._set(pod, numbers_of(ports), self._identity.get(pod, 0))
+        return self._set(pod, numbers_of(ports), self._identity.get(pod, 0), now_s)
 
-    def set_identity(self, pod: PodName, identity: int) -> set[int]:
+    def set_identity(self, pod: PodName, identity: int, now_s: float) -> set[int]:
         """A pod's endpoint has this identity; 0 when there is none."""
-        return self._set(pod, self._ports.get(pod, NO_PORTS), identity)
+        return self._set(pod, self._ports.get(pod, NO_PORTS), identity, now_s)
 
-    def _set(self, pod: PodName, ports: PortNumbers, identity: int) -> set[int]:
+    def expire(self, now_s: float) -> set[int]:
+        """Take away what was left behind long enough ago."""
+        changed = set()
+        while self._left and self._left[0][0] + STAY_S <= now_s:
+            _, identity, ports = self._left.popleft()
+            self._count(identity, ports, -1)
+            changed.add(identity)
+        return changed
+
+    def _set(self, pod: PodName, ports: PortNumbers, identity: int, now_s: float) -> set[int]:
         before = self._identity.get(pod, 0), self._ports.get(pod, NO_PORTS)
         if before == (identity, ports):
             return set()
-        self._count(*before, -1)
+        if all(before):
+            self._left.append((now_s, *before))
         self._count(identity, ports, 1)
         self._identity.pop(pod, None)
         self._ports.pop(pod, None)
@@ -55,7 +75,7 @@ class PodPorts:
             self._identity[pod] = identity
         if ports:
             self._ports[pod] = ports
-        return {number for number, some in (before, (identity, ports)) if number and some}
+        return {identity} if identity and ports else set()
 
     def _count(self, identity: int, ports: PortNumbers, step: int) -> None:
         if identity and ports:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ciliumpy.enforcement.memory import FileMemory
+from ciliumpy.enforcement.pod_ports import STAY_S
 from ciliumpy.model.rule import Rule
 from ciliumpy.model.selectors import Operator, Requirement, all_of, exists
 from ciliumpy.model.verdicts import Direction, Verdict
@@ -95,10 +96,34 @@ async def test_egress_to_a_named_port_goes_to_each_peers_own_number():
     world.endpoint(3, 302, http=9090)
     await world.settle()
     assert world.verdict(300, 302, Direction.EGRESS, 9090) == "allowed"
+    assert world.verdict(300, 302, Direction.EGRESS, 8080) == "allowed", "until the kernels have let go of what was"
+    world.clock.later_s += STAY_S
+    await world.settle()
     assert world.verdict(300, 302, Direction.EGRESS, 8080) == "denied"
     world.no_endpoint(3)
+    world.clock.later_s += STAY_S
+    await world.settle()
+    assert world.verdict(300, 302, Direction.EGRESS, 9090) == "allowed"
+    world.clock.later_s += STAY_S
     await world.settle()
     assert world.verdict(300, 302, Direction.EGRESS, 9090) == "denied"
+
+
+async def test_a_pod_with_a_new_identity_keeps_its_ports_under_the_former_one_for_a_while():
+    """The kernel judges it by the former until the set of the new one is there: a denial by name must hold."""
+    world = World()
+    for number, name in ((300, "web"), (301, "api"), (302, "other")):
+        world.identity(number, f"k8s:app={name}")
+    world.endpoint(1, 300)
+    world.endpoint(2, 301, http=80)
+    world.policy("p", calling("web", "api", Direction.EGRESS))
+    await world.settle()
+    world.endpoint(2, 302, http=80)
+    await world.settle()
+    assert world.verdict(300, 301, Direction.EGRESS, 80) == "allowed"
+    world.clock.later_s += STAY_S
+    await world.settle()
+    assert world.verdict(300, 301, Direction.EGRESS, 80) == "denied"
 
 
 def outside(cidr: str, *holes: str, verdict: Verdict = Verdict.ALLOW) -> Rule:

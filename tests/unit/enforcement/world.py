@@ -13,6 +13,7 @@ import msgspec
 from ciliumpy.datapath.desired import DesiredEndpoints
 from ciliumpy.enforcement.controller import Controller
 from ciliumpy.enforcement.memory import Memory
+from ciliumpy.kit.clock import SystemClock
 from ciliumpy.model.cidr import prefix_labels
 from ciliumpy.model.labels import parse
 from ciliumpy.model.ports import PortRange
@@ -129,6 +130,15 @@ class Disk:
         self.kept = {bit: str(selector) for selector, bit in bits.items()}
 
 
+class LateClock(SystemClock):
+    """The machine's, so many seconds later."""
+
+    later_s = 0.0
+
+    def monotonic_ns(self) -> int:
+        return super().monotonic_ns() + int(self.later_s * 1e9)
+
+
 class World:
     """A database, the controller, and what the verdicts should be."""
 
@@ -138,7 +148,8 @@ class World:
         sources = [POLICIES, CIDR_GROUPS, PODS, ENDPOINT_OBJECTS, IDENTITIES, ENDPOINTS]
         sources += [CIDR_PREFIXES, INSTALLED_PREFIXES, SERVICES, ENDPOINT_SLICES]
         derived = [SELECTOR_BITS, WANTED_WIDTH, INSTALLED_WIDTH, VECTORS, POLICY_SETS, INSTALLED_SETS, KERNEL_ENDPOINTS]
-        self.db = Database([*sources, *derived])
+        self.clock = LateClock()
+        self.db = Database([*sources, *derived], clock=self.clock)
         self.kernel = Kernel(self.db, former)
         ready = asyncio.Event()
         ready.set()
