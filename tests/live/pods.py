@@ -131,12 +131,12 @@ def _behind(client: AdminClient, wanted: Mapping[str, tuple[str, ...]]) -> list[
     }
     known = {}
     for item in client.get("/v1/statedb/ipcache")["items"]:
-        if item["status"]["state"] == "done":
+        if item.get("status", {}).get("state") == "done":
             known[item["row"]["prefix"].partition("/")[0]] = identities.get(item["row"]["identity"])
     late = [address for address, labels in wanted.items() if known.get(address) != labels]
     for item in client.get("/v1/statedb/kernel-endpoints")["items"]:
         own = [address for address in (item["row"]["ipv4"], item["row"]["ipv6"]) if address in wanted]
-        labels = identities.get(item["row"]["identity"]) if item["status"]["state"] == "done" else None
+        labels = identities.get(item["row"]["identity"]) if item.get("status", {}).get("state") == "done" else None
         late += [address for address in own if labels != wanted[address]]
     return late
 

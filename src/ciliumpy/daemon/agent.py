@@ -102,6 +102,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         kernel.endpoints,
         clock=clock,
         labelling=labelling,
+        grace_s=config.identity.change_grace_period / 1000,
     )
     host = HostEndpoint(db, audit=records.load_host()) if config.policy.host_firewall else None
     target = PublishTarget(store, config.name, own.node.internal_ips[0])

@@ -130,6 +130,14 @@ class IdentityConfig(Part, frozen=True):
             " identity, and the label reserved:NAME. On all nodes alike."
         ),
     ] = {}
+    change_grace_period: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=60_000),
+        about(
+            "How long an identity is known before a running pod with new labels gets it: other nodes hear of it.",
+            unit="milliseconds",
+        ),
+    ] = 1000
     gc_interval: Annotated[Positive, about("How often identities that nobody uses are looked for.", unit="seconds")] = (
         msgspec.field(name="gcInterval", default=900)
     )

@@ -13,6 +13,7 @@ import msgspec
 from ciliumpy.endpoints import allocate
 from ciliumpy.endpoints.attachment import DiffersError, UnknownContainerError, addresses_of, differences
 from ciliumpy.endpoints.labelling import Labelling
+from ciliumpy.endpoints.newcomers import Newcomers
 from ciliumpy.endpoints.options import judged
 from ciliumpy.endpoints.records import Record, Records
 from ciliumpy.endpoints.state import READY, RESTORING, WAITING_FOR_IDENTITY, shown_state
@@ -77,9 +78,11 @@ class Endpoints:
         *,
         clock: Clock,
         labelling: Labelling | None = None,
+        grace_s: float = 0.0,
     ) -> None:
         self._db = db
         self._labelling = labelling or Labelling(db)
+        self._newcomers = Newcomers(clock, grace_s)
         self._table = db.table(ENDPOINTS)
         self._pods = db.table(PODS)
         self._records = records
@@ -381,13 +384,13 @@ class Endpoints:
                 named = {change.row.name for change in namespaces.take()}
                 if named:
                     affected |= _by_id(row for row in self._table.all() if row.namespace in named)
-                numbered = {change.row.labels for change in identities.take()}
+                numbered = self._newcomers.follow(change.row for change in identities.take())
                 if numbered:
                     affected |= _by_id(row for row in self._table.all() if row.labels in numbered)
                 with self._db.write() as txn:
                     changed = [row.id for row in affected.values() if self._follow(txn, row)]
                 await self._remember(changed)
-                await wait_any(pods, namespaces, identities)
+                await wait_any(pods, namespaces, identities, timeout_s=self._newcomers.wait_s())
         finally:
             for observer in (pods, namespaces, identities):
                 observer.close()
@@ -425,7 +428,7 @@ class Endpoints:
             row = msgspec.structs.replace(row, named_ports=pod.ports)
         txn.upsert(IDENTITY_REQUESTS, IdentityRequest(row.labels))
         found = txn.by(IDENTITIES, "labels", row.labels)
-        if found:
+        if found and not self._newcomers.blocks(found[0].id, row.identity):
             row = msgspec.structs.replace(row, identity=found[0].id, state="ready")
         return txn.upsert(ENDPOINTS, row)
 
