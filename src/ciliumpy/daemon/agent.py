@@ -29,8 +29,9 @@ from ciliumpy.identity.collect import Collector
 from ciliumpy.identity.controller import Controller as Identity
 from ciliumpy.identity.host import HostIdentity
 from ciliumpy.identity.local import LocalIdentities
+from ciliumpy.identity.remote import NodeIdentities
 from ciliumpy.kit.clock import SystemClock
-from ciliumpy.model.identity import SCOPE_LOCAL
+from ciliumpy.model.identity import SCOPE_LOCAL, SCOPE_REMOTE_NODE
 from ciliumpy.nodes.controller import NodeController
 from ciliumpy.nodes.derive import Families
 from ciliumpy.nodes.ipcache import IPCacheController
@@ -82,6 +83,15 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         last_set=last_set,
         last_class=last_class,
     )
+    remote = NodeIdentities(
+        db,
+        config.name,
+        keep=config.label_filter,
+        by_label=config.policy.node_selector_labels,
+        by_address="nodes" in config.policy.cidr_match_mode,
+        memory=numbers.FileMemory(config.run / "node-identities.json", SCOPE_REMOTE_NODE),
+        highest=kernel.vectors.highest(SCOPE_REMOTE_NODE),
+    )
     hold_addresses(db, own.addresses)
     ipcache = IPCacheController(db, config.name, Families(ipv4, ipv6, own.devices.underlay.version))
     nodes = NodeController(db, store, own.node)
@@ -123,6 +133,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         jobs.start("host-identity", lambda: host_identity.run(reflector.ready))
         if host is not None:
             jobs.start("host-endpoint", lambda: host.run(host_identity.caught_up))
+        jobs.start_reporting("node-identities", lambda job: remote.run(job, reflector.ready))
         jobs.start_reporting("local-identities", lambda job: local.run(job, reflector.ready))
         jobs.start_reporting("enforcement", enforcement.run)
         jobs.start("endpoints", endpoints.run)

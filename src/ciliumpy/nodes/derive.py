@@ -82,7 +82,7 @@ def own_node_claims(name: str, addresses: Iterable[str]) -> Iterator[Claim]:
         yield Claim(Trust.OWN_NODE, entry)
 
 
-def node_claims(node: Node, families: Families) -> Iterator[Claim]:
+def node_claims(node: Node, families: Families, identity: int = REMOTE_NODE) -> Iterator[Claim]:
     """Return what another node's object says: its addresses, its routers' and pod CIDRs behind the tunnel.
 
     Its own addresses name the tunnel too: pods go that way to the node itself, with their identity. Natively it would
@@ -90,12 +90,12 @@ def node_claims(node: Node, families: Families) -> Iterator[Claim]:
     """
     tunnel = tunnel_address(node, families.underlay)
     for address in node.internal_ips:
-        entry = IPCacheEntry(host_prefix(address), REMOTE_NODE, tunnel, FLAG_NODE, source="node", node=node.name)
+        entry = IPCacheEntry(host_prefix(address), identity, tunnel, FLAG_NODE, source="node", node=node.name)
         yield Claim(Trust.NODE, entry)
     if not tunnel:
         return
     for address in node.router_ips:
-        entry = IPCacheEntry(host_prefix(address), REMOTE_NODE, tunnel, FLAG_TUNNEL, source="node", node=node.name)
+        entry = IPCacheEntry(host_prefix(address), identity, tunnel, FLAG_TUNNEL, source="node", node=node.name)
         yield Claim(Trust.NODE, entry)
 
 

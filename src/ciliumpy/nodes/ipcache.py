@@ -15,6 +15,7 @@ from ciliumpy.nodes.prefixes import PrefixRows
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import NODE_ADDRESSES
 from ciliumpy.tables.endpoints import ENDPOINTS
+from ciliumpy.tables.identities import NODE_IDENTITIES
 from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, PODS, EndpointObject, Node
 
@@ -41,6 +42,7 @@ class IPCacheController:
         self._endpoints = db.table(ENDPOINTS).observe("ipcache")
         self._addresses = db.table(NODE_ADDRESSES).observe("ipcache")
         self._pods = db.table(PODS).observe("ipcache")
+        self._node_identities = db.table(NODE_IDENTITIES).observe("ipcache")
         self._unmanaged: set[PodKey] = set()
         self.prefixes = PrefixRows(db, own, families, self._place)
         self._write(self._follow_own_node())
@@ -51,7 +53,9 @@ class IPCacheController:
         while True:
             await self.step()
             self.caught_up.set()
-            await wait_any(self._nodes, self._objects, self._endpoints, self._addresses, self._pods)
+            await wait_any(
+                self._nodes, self._node_identities, self._objects, self._endpoints, self._addresses, self._pods
+            )
 
     async def step(self) -> None:
         """Carry over what changed."""
@@ -72,6 +76,9 @@ class IPCacheController:
             objects |= {
                 (row.namespace, row.name): row for row in self._db.table(ENDPOINT_OBJECTS).by("node", node.row.name)
             }
+        for named in self._node_identities.take():
+            if known := self._db.table(NODES).get(named.row.node):
+                self._write(self._follow_node(known, deleted=False))
         for change in self._objects.take():
             objects[change.row.namespace, change.row.name] = None if change.deleted else change.row
         await self._follow_objects(list(objects.items()))
@@ -90,7 +97,9 @@ class IPCacheController:
     def _follow_node(self, node: Node, *, deleted: bool) -> set[str]:
         if node.name == self._own:
             return set()
-        claims = () if deleted else tuple(derive.node_claims(node, self._families))
+        known = self._db.table(NODE_IDENTITIES).get(node.name)
+        identity = known.identity if known else derive.REMOTE_NODE
+        claims = () if deleted else tuple(derive.node_claims(node, self._families, identity))
         return self._claims.replace(("node", node.name), claims)
 
     async def _follow_objects(self, objects: Sequence[tuple[tuple[str, str], EndpointObject | None]]) -> None:

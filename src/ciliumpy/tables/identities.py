@@ -39,6 +39,13 @@ class PrefixIdentity(msgspec.Struct, frozen=True):
     identity: int
 
 
+class NodeIdentity(msgspec.Struct, frozen=True):
+    """The identity of another node that policies can tell from others. Written by identity/remote.py alone."""
+
+    node: str
+    identity: int
+
+
 class InstalledPrefix(msgspec.Struct, frozen=True):
     """A prefix that every address in it is judged by in the kernel: policy sets that name it may be written.
 
@@ -57,3 +64,4 @@ PREFIX_IDENTITIES = TableSpec(
     "prefix-identities", PrefixIdentity, key=lambda r: r.prefix, indexes={"identity": lambda r: (r.identity,)}
 )
 INSTALLED_PREFIXES = TableSpec("installed-prefixes", InstalledPrefix, key=lambda r: r.prefix)
+NODE_IDENTITIES = TableSpec("node-identities", NodeIdentity, key=lambda r: r.node)

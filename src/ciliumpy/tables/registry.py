@@ -13,6 +13,7 @@ from ciliumpy.tables.identities import (
     IDENTITIES,
     IDENTITY_REQUESTS,
     INSTALLED_PREFIXES,
+    NODE_IDENTITIES,
     PREFIX_IDENTITIES,
 )
 from ciliumpy.tables.ipcache import IPCACHE
@@ -48,6 +49,7 @@ ALL_TABLES: tuple[TableSpec[Any], ...] = (
     IDENTITIES,
     CIDR_PREFIXES,
     PREFIX_IDENTITIES,
+    NODE_IDENTITIES,
     INSTALLED_PREFIXES,
     IPCACHE,
     SELECTOR_BITS,
