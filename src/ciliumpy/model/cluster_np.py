@@ -61,7 +61,9 @@ def decode_cluster_network_policy(document: dict[str, Any], options: PolicyOptio
 def _priority(spec: Fields) -> int:
     value = spec.get("priority")
     if not isinstance(value, int) or isinstance(value, bool):
-        raise FieldError(spec.at("priority"), "is missing" if value is None else f"must be a number, not {value!r}")
+        raise FieldError(
+            spec.at("priority"), "is missing" if value is None else f"must be a number, not {type_name(value)}"
+        )
     if not 0 <= value <= MOST_PRIORITY:
         raise FieldError(spec.at("priority"), f"{value} is not a priority: it is from 0 to {MOST_PRIORITY}")
     return value
