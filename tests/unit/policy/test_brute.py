@@ -20,7 +20,7 @@ from tests.unit.policy.worlds import QUERIES, World, worlds
 def test_the_rows_say_what_the_documents_say():
     sets = refused = 0
 
-    @settings(max_examples=scaled(120), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=scaled(70), deadline=None, suppress_health_check=list(HealthCheck))
     @given(worlds(least=2))
     def agree(world: World) -> None:
         nonlocal sets, refused
