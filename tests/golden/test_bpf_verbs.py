@@ -95,13 +95,19 @@ def fill(maps: Maps) -> None:
     maps.put("cp_iphost_v1", {"b": addr("fd00:2::4")}, behind)
     maps.put("cp_ipcidr_v1", {"prefixlen": 96 + 8, "addr": addr("10.0.0.0")}, {"identity": 2})
     maps.put("cp_set_v2", 5, {})
-    maps.put("cp_set_v2", 7, {"default_class": [0, 0], "has_exact": [1, 0]})
+    maps.put("cp_set_v2", 7, {"default_class": [0, 0], "has_exact": [1, 0], "denied_stat": [8, 0]})
+    maps.put("cp_rulebase_v1", 6, {"packets": 4, "bytes": 400})
+    with Map.open_pinned(maps.folder / "cp_rulestat_v1") as stats:
+        summed = np.zeros((2, stats.cpus), stats.value_dtype)
+        summed["packets"][:, 0], summed["bytes"][:, -1] = (10, 2), (1000, 120)
+        stats.update_batch(np.array([6, 8], "u4"), summed)
     maps.put("cp_port_v1", {"set": 7, "direction": 0, "protocol": 6, "port": 8080}, 1)
     allow = np.zeros(16, maps.dtype("cp_class_v2", "level"))
     allow["verdict"][:3] = (1, 2, 2)
     allow["mask"][0, 0] = 1 << 9  # a selector that the agent does not know
     allow["mask"][1, 0] = 1
     allow["flags"][2] = 1
+    allow["stat"][:3] = (5, 6, 0)
     maps.put("cp_class_v2", 1, {"level": allow})
     maps.put("cp_vector_v1", 21001, {"words": [1 | 1 << 9, *[0] * 15]})
     with Map.open_pinned(maps.folder / "cp_metrics_v1") as metrics:
@@ -126,6 +132,7 @@ def fill(maps: Maps) -> None:
     with Map.open_pinned(maps.folder / "cp_counter_v2") as counters:
         packets = np.zeros((1, counters.cpus), counters.value_dtype)
         packets["flow"] = 77
+        packets["stat"] = (6, 0)
         packets["packets"][0, 0] = (3, 2)
         packets["bytes"][0, 0] = (300, 200)
         counters.update_batch(np.array([9], "u4"), packets)
@@ -177,7 +184,14 @@ def test_policy_list(say) -> None:
     items = json.loads(say("policy", "list", "4", "-o", "json"))["items"]
     assert {tuple(item["endpoints"]) for item in items} == {(4,)}
     wanted = {"node", "set", "direction", "endpoints", "verdict", "peers", "port", "proxyPort", "class", "level"}
-    assert {frozenset(item) for item in items} == {frozenset(wanted)}
+    assert {frozenset(item) for item in items} == {frozenset(wanted | {"packets", "bytes", "stat", "rules"})}
+    told = {(item["peers"][0], item["packets"], item["bytes"]) for item in items if item["direction"] == "ingress"}
+    assert told == {
+        ("selector 9", 0, 0),
+        ("k8s:io.kubernetes.pod.namespace=shop,k8s:tier=frontend", 9, 900),
+        ("ANY", None, None),
+        ("ANY (default)", 2, 120),
+    }
 
 
 def test_policy_list_of_an_endpoint_as_others_name_it(filled: Lab, say, capsys: pytest.CaptureFixture[str]) -> None:

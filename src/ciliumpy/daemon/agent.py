@@ -16,6 +16,7 @@ from ciliumpy.daemon.settle import Settle
 from ciliumpy.daemon.status import Parts
 from ciliumpy.datapath.changes import hold_addresses
 from ciliumpy.datapath.reconcile import Reconcilers
+from ciliumpy.datapath.rulecounts import RuleCounts
 from ciliumpy.endpoints.controller import Endpoints
 from ciliumpy.endpoints.host import HostEndpoint
 from ciliumpy.endpoints.labelling import Labelling
@@ -82,6 +83,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         most=WIDE.bits,
         last_set=last_set,
         last_class=last_class,
+        counts=RuleCounts(datapath.maps),
     )
     remote = NodeIdentities(
         db,

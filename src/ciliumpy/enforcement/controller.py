@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from ciliumpy.enforcement.bits import FORMER, Bits
+from ciliumpy.enforcement.counting import Counting
 from ciliumpy.enforcement.encode import Classes, DoesNotFitError, Numbers, TooNarrowError, encode
 from ciliumpy.enforcement.feeds import Feeds
 from ciliumpy.enforcement.local import Local, Variant
@@ -35,6 +36,7 @@ from ciliumpy.tables.source import POLICIES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ciliumpy.enforcement.counting import KernelCounts
     from ciliumpy.model.options import PolicyOptions
     from ciliumpy.model.selectors import Selector
     from ciliumpy.policy.compiled import CompiledPolicy
@@ -93,6 +95,7 @@ class Controller:
         last_class: int = 0,
         size: int = VECTOR_BITS,
         most: int = 0,
+        counts: KernelCounts | None = None,
     ) -> None:
         self._db = db
         self._kernel = kernel
@@ -105,6 +108,8 @@ class Controller:
         self._bits = Bits(size, remembered, most)
         self._vectors = Vectors(size, remembered)
         self._numbers = Numbers(last_set, last_class)
+        self._counts = counts
+        self._counting = Counting(counts.size, counts.used()) if counts else Counting()
         self._repository = Repository(options)
         self._local = Local()
         self._prefixes = Prefixes()
@@ -167,6 +172,7 @@ class Controller:
         # After a start the former agent's sets hold what waits for its prefixes: ours would open it.
         self._begun = self._begun or not self._feeds.held
         if self._begun:
+            await self._renew_counts()
             await self._compile()
         self._compiling = False
         self._settle()
@@ -174,6 +180,12 @@ class Controller:
             self._realised = self._repository.revision
         self._retire()
         await self._free_bits()
+
+    async def _renew_counts(self) -> None:
+        """See that there are places to count in."""
+        if self._counts is not None and (stale := self._counting.wanting()):
+            await asyncio.to_thread(self._counts.begin_anew, stale)
+            self._counting.renewed(stale)
 
     def subjects_of(self, kind: str, namespace: str, name: str) -> set[int]:
         """Return the local identities that a policy selects, as far as it was taken over."""
@@ -314,8 +326,8 @@ class Controller:
         self._refused.pop(variant, None)
         self._blamed.pop(variant, None)
         self._compiled[variant] = result
-        self._classes[variant] = classes
         self._pending[variant] = row.id
+        row, self._classes[variant] = self._counting.assign(row, classes)
         self._bits.hold(row.id, result.selectors())
         with self._db.write() as txn:
             for other in txn.by(POLICY_SETS, "identity", identity):
@@ -428,7 +440,10 @@ class Controller:
             held = self._kernel.holds_former() if number == FORMER else self._kernel.holds(number)
             if not held:
                 self._bits.let_go(number)
+                self._counting.let_go(number)
                 self._retired.discard(number)
+        if not self._kernel.holds_former():
+            self._counting.let_go(FORMER)
         if self._cleared:
             self._finish_clearing()
             return

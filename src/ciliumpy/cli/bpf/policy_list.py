@@ -29,6 +29,9 @@ VERDICTS = {1: "deny", 2: "allow", 3: "redirect", 4: "pass"}  # enum level_verdi
 EVERYBODY = 1  # level.flags
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 ANY = "ANY"
+NOBODY = 0  # the class of ports that no level is for
+NO_LEVEL = f"{ANY} (no row)"  # whom none of a direction's rows meets
+NOT_COUNTED: dict[str, Any] = {"packets": None, "bytes": None, "stat": 0}
 
 
 COLUMNS = [
@@ -36,8 +39,11 @@ COLUMNS = [
     Column("POLICY", lambda r: r["verdict"].capitalize()),
     Column("DIRECTION", lambda r: r["direction"].capitalize()),
     Column("LABELS (source:key[=value])", lambda r: selector_lines(r["peers"])),
-    Column("PORT/PROTO", lambda r: r["port"]),
+    Column("PORT/PROTO", lambda r: r["port"].split(",")),
     Column("PROXY PORT", lambda r: r["proxyPort"] or "NONE", wide=True),
+    Column("BYTES", lambda r: "-" if r["bytes"] is None else r["bytes"], right=True, wide=True),
+    Column("PACKETS", lambda r: "-" if r["packets"] is None else r["packets"], right=True, wide=True),
+    Column("POLICY RULE", lambda r: r["rules"] or "-", wide=True),
     Column("SET", lambda r: r["set"], wide=True, right=True),
     Column("CLASS", lambda r: r["class"], wide=True, right=True),
     Column("LEVEL", lambda r: r["level"], wide=True, right=True),
@@ -63,11 +69,14 @@ def run(which: Which = None, lab: Lab = None, node: Node = None, output: Output 
 
     Of the rows of one endpoint, direction and port the first that meets the peer decides; where none does, the packet
     is dropped. The narrowest port that covers the packet is looked at, and no other. Selectors are named by the agent;
-    without it they are numbers.
+    without it they are numbers. With -o wide: packets and bytes of the flows' original direction that a row has decided
+    since its rules are what they are (`-`: not counted), and which rules these are.
     """
     place, number = on_node(which, node)
     items, errors = every(lab, place, read)
     found = [item for item in items if number is None or number in item["endpoints"]]
+    if output == "text":
+        found = [item for item in found if item["peers"] != [NO_LEVEL]]
     if which and not found and not errors:  # no rows would read as no policy
         raise CiliumpyError(
             f"the datapath has no policy of endpoint {which}", "`ciliumpy bpf endpoint list` shows them"
@@ -92,6 +101,7 @@ def read(target: Target) -> list[dict[str, Any]]:
     folder = maps_of(target)
     names = selectors(target)
     classes = dict(_rows(folder / width_in_use(folder).classes))
+    rules, counted = origins(target), counts(folder)
     found: list[dict[str, Any]] = []
     ports: dict[int, list[Port]] = {}
     with Map.open_pinned(folder / "cp_port_v1") as exact:
@@ -114,12 +124,59 @@ def read(target: Target) -> list[dict[str, Any]]:
             base = {"set": number, "direction": DIRECTIONS[direction]}
             closed = [e["id"] for e in own if e["rawFlags"] & enforced]
             if opened := [e["id"] for e in own if not e["rawFlags"] & enforced]:
-                found.append(base | {"endpoints": opened} | level("allow", [f"{ANY} (not enforced)"]))
+                found.append(base | {"endpoints": opened} | level("allow", [f"{ANY} (not enforced)"]) | NOT_COUNTED)
             if closed or not own:
                 every_port = [p for p in [*ports.get(number, []), *defaults] if p.direction == direction]
-                for port in sorted(every_port, key=lambda p: (not p.protocol, p)):
-                    found += [base | {"endpoints": closed} | each for each in levels(port, classes, names)]
+                of_class: dict[int, list[Port]] = {}
+                for one in sorted(every_port, key=lambda p: (not p.protocol, p)):
+                    of_class.setdefault(one.class_id, []).append(one)
+                for alike in of_class.values():
+                    texts = ",".join(port_text(each_port) for each_port in alike)
+                    for each in levels(alike[0], classes, names):
+                        place = int(row["denied_stat"][direction]) if each["stat"] is None else each["stat"]
+                        more = counted.get(place, NOT_COUNTED) | {"stat": place}
+                        of = rules.get((each["class"], each["level"]), [])
+                        found.append(base | {"endpoints": closed} | each | more | {"port": texts, "rules": of})
+                place = int(row["denied_stat"][direction])
+                if NOBODY not in of_class and place:
+                    rest = level("deny", [NO_LEVEL]) | counted.get(place, NOT_COUNTED) | {"stat": place}
+                    found.append(base | {"endpoints": closed} | rest)
     return found
+
+
+def counts(folder: Path) -> dict[int, dict[str, Any]]:
+    """Return packets and bytes by the place where a level counts, since it has been this rule's."""
+    from ciliumpy.bpf.maps import Map
+    from ciliumpy.bpf.rulestats import BASES, COUNTERS, STATS, totals
+
+    if not (folder / STATS).exists():
+        return {}
+    with (
+        Map.open_pinned(folder / STATS) as stats,
+        Map.open_pinned(folder / COUNTERS) as counters,
+        Map.open_pinned(folder / BASES) as bases,
+    ):
+        sums = totals(stats, counters)
+        keys, values = bases.items()
+    for column, name in enumerate(("packets", "bytes")):
+        sums[keys, column] -= values[name]
+    return {
+        place: {"packets": packets, "bytes": octets} for place, (packets, octets) in enumerate(sums.tolist()) if place
+    }
+
+
+def origins(target: Target) -> dict[tuple[int, int], list[str]]:
+    """Ask the agent for the rules of each (class, level), `Kind/namespace/name#path`; nothing if it does not answer."""
+    try:
+        rows = AdminClient.of(target).get("/v1/statedb/policy-sets")["items"]
+    except CiliumpyError:
+        return {}
+    return {
+        (one["id"], number): sorted({rule for _, rule in level["rules"]})
+        for item in rows
+        for one in item["row"]["classes"]
+        for number, level in enumerate(one["levels"])
+    }
 
 
 def levels(port: Port, classes: dict[int, np.void], names: dict[int, str]) -> list[dict[str, Any]]:
@@ -135,7 +192,8 @@ def levels(port: Port, classes: dict[int, np.void], names: dict[int, str]) -> li
             break
         who = [ANY] if int(each["flags"]) & EVERYBODY else sorted(names.get(b, f"selector {b}") for b in bits(each))
         said = VERDICTS.get(verdict, str(verdict))
-        found.append(level(said, who, port, number, int(each["proxy_port"]) if said == "redirect" else 0))
+        proxy = int(each["proxy_port"]) if said == "redirect" else 0
+        found.append(level(said, who, port, number, proxy) | {"stat": int(each["stat"])})
     return found
 
 
@@ -147,6 +205,8 @@ def level(verdict: str, who: list[str], port: Port | None = None, number: int = 
         "proxyPort": proxy,
         "class": port.class_id if port else 0,
         "level": number,
+        "stat": None,
+        "rules": [],
     }
 
 
