@@ -122,10 +122,7 @@ def test_what_the_verifier_walks_where_the_host_is_an_endpoint(
 ) -> None:
     node = Node(pool, target, devices, cfg_host_firewall=1)
     try:
-        within(
-            {name: program.instructions for name, program in node.object.programs.items()},
-            LIMITS | {"uplink": LIMITS["netdev"]},
-        )
+        within({name: program.instructions for name, program in node.object.programs.items()}, LIMITS)
     finally:
         node.close()
 
@@ -136,5 +133,5 @@ def within(walked: dict[str, int], limits: dict[str, int]) -> None:
         assert count <= limits[name], f"{name}: {count:,}"
 
 
-# A quarter of what the verifier takes (1,000,000), so that there is room. Two are, by default, nothing.
-LIMITS = {"pod": 250_000, "overlay": 250_000, "host": 250_000, "netdev": 250_000, "uplink": 100, "clock": 100}
+# A third of what the verifier takes (1,000,000), so that there is room. Linux 6.1 walks also what constants switch off.
+LIMITS = dict.fromkeys(("pod", "overlay", "host", "netdev", "uplink"), 333_000) | {"clock": 100}

@@ -30,7 +30,8 @@ def test_packet_tests_and_traffic_pass(outcome: Outcome) -> None:
 
 def test_objects_of_every_compiler_load(outcome: Outcome, capsys: pytest.CaptureFixture[str]) -> None:
     """That they judge alike is a packet test. What the verifier walks is printed where it has changed."""
-    wanted = {f"clang-{number}{wide}" for number in build.installed_clangs() for wide in ("", "_wide")}
+    numbers = build.installed_clangs()
+    wanted = {*(f"clang-{number}" for number in numbers), f"clang-{min(numbers)}_wide"}
     assert set(outcome.instructions) == wanted, outcome.output
     known = instructions.read()
     if instructions.UPDATE:
