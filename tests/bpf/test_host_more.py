@@ -149,6 +149,13 @@ def test_protocols_without_ports_need_a_rule_without_ports(node: Node, version: 
     assert both() == [0, 133]
 
 
+def test_what_goes_to_the_host_is_handed_over_as_it_came(node: Node, version: int) -> None:
+    """A frame to everybody with the host's address stays one: the stack takes no TCP from it."""
+    result = node.netdev(tcp(WORLD[version], OWN_NODE[version], 4000, 22, SYN), to="ff:ff:ff:ff:ff:ff")
+
+    assert (result.verdict, result.packet_type) == (NEXT, -1)
+
+
 def test_fragments_of_what_is_judged(node: Node, version: int) -> None:
     close(node, INGRESS, WORLDS[version], port=53, protocol=UDP)
     whole = udp(WORLD[version], OWN_NODE[version], 4000, 53, b"x" * 2000)
