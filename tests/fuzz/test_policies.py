@@ -39,7 +39,7 @@ from tests.fuzz.seeds import manual, policies
 from tests.soak import SOAK
 from tests.unit.policy.lookup import lookup
 
-SECONDS = 600 if SOAK else 5
+SECONDS = 600 if SOAK else 4
 LONGEST_S = 2.0  # of the CPU, for one document
 SIZE = 1024
 OPTIONS = PolicyOptions(host_firewall=True, node_selector_labels=True, cluster_network_policy=True)

@@ -22,9 +22,10 @@ FITS_120 = {"endpoint", "ip"}
 FITS_80 = {"status", "identity", "policy", "node", "statedb", "errors"}
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with lab(tmp_path_factory.mktemp("run")) as built:
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Lab]:
+    """Of its own for each session, which prints the same alone and after others that change something."""
+    with lab(tmp_path) as built:
         yield built
 
 
