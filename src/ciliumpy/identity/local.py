@@ -94,7 +94,9 @@ class LocalIdentities:
             if change.deleted:
                 self._groups.remove(change.row.name)
             else:
+                # All its prefixes at once, asked for or not: one that loses its labels leaves no part without them.
                 self._groups.set(change.row.name, dict(change.row.labels), change.row.prefixes)
+                self._stale.update(change.row.prefixes)
             self._stale |= self._holdings.owners.keys()
         self._stale |= {change.row.prefix for change in self._wanted.take()}
         stale, self._stale = sorted(self._stale), set()
@@ -112,12 +114,13 @@ class LocalIdentities:
 
     def _labels_of(self, prefix: str) -> Labels | None:
         """Return the labels of a prefix; none if nobody names it, or no address can be in it."""
-        if prefix not in self._db.table(CIDR_PREFIXES) and not (self._starting and prefix in self._holdings.owners):
-            return None
         if not (self._ipv6 if ":" in prefix else self._ipv4):
             return None
         if prefix != canonical(prefix):
             _log.error("prefix %s has bits beyond its length: it gets no identity, what names it no effect", prefix)
+            return None
+        kept = self._starting and prefix in self._holdings.owners
+        if not kept and prefix not in self._db.table(CIDR_PREFIXES) and prefix not in self._groups:
             return None
         return prefix_labels(prefix, self._groups, ipv4=self._ipv4, ipv6=self._ipv6)
 

@@ -93,6 +93,10 @@ class Groups:
                 del self._having[each]
                 self._all.discard(each)
 
+    def __contains__(self, prefix: str) -> bool:
+        """Whether a group has exactly that prefix."""
+        return network(prefix) in self._having
+
     def labels_of(self, prefix: str) -> Iterator[Label]:
         """Return the labels that a prefix has from all groups with a prefix that contains it."""
         for each in self._all.containing(prefix):

@@ -88,12 +88,32 @@ async def test_a_group_gives_its_prefixes_other_labels_and_so_other_numbers(memo
     with node.db.write() as txn:
         txn.upsert(CIDR_GROUPS, CidrGroup("g", (("tier", "gold"),), ("10.0.0.0/7",)))
     await node.local.round()
-    assert node.numbers == {"10.0.0.0/8": FIRST + 2, "11.0.0.0/8": FIRST + 3}
-    assert "cidrgroup:tier=gold" in node.labels(FIRST + 2)
+    assert node.numbers == {"10.0.0.0/7": FIRST + 2, "10.0.0.0/8": FIRST + 3, "11.0.0.0/8": FIRST + 4}
+    assert "cidrgroup:tier=gold" in node.labels(FIRST + 3)
+    await node.settle()
     with node.db.write() as txn:
         txn.delete(CIDR_GROUPS, "g")
     await node.local.round()
     assert node.numbers == {"10.0.0.0/8": FIRST, "11.0.0.0/8": FIRST + 1}, "nobody forgot them so soon"
+
+
+async def test_what_a_group_now_holds_in_parts_has_its_labels_in_the_step_in_which_the_whole_loses_them() -> None:
+    node = Node()
+    await node.settle()
+    with node.db.write() as txn:
+        txn.upsert(CIDR_GROUPS, CidrGroup("g", (), ("10.0.0.0/8",)))
+    await node.want("10.0.0.0/8")
+    with node.db.write() as txn:
+        txn.upsert(CIDR_GROUPS, CidrGroup("g", (), ("10.0.0.0/9", "10.128.0.0/9")))
+    await node.local.round()  # before enforcement has asked for the halves
+    ofgroup = {prefix for prefix, number in node.numbers.items() if any("cidrgroup" in t for t in node.labels(number))}
+    assert ofgroup == {"10.0.0.0/9", "10.128.0.0/9"}, "what denied the group would not deny them for a moment"
+    await node.want("10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9")
+    with node.db.write() as txn:
+        txn.delete(CIDR_GROUPS, "g")
+    await node.local.round()
+    await node.want("10.0.0.0/8")
+    assert node.numbers.keys() == {"10.0.0.0/8"}
 
 
 async def test_numbers_are_kept_over_a_restart_and_what_nobody_names_goes_after_it(memory: FileMemory) -> None:
