@@ -165,6 +165,7 @@ class Feeds:
             if change.deleted:
                 self.known.discard(key)
                 self._prefixes.need(key, ())
+                self._prefixes.need(("in force", key), ())
                 changed.subjects.update(self._repository.remove_policy(key))
             else:
                 self.known.add(key)
@@ -173,7 +174,7 @@ class Feeds:
                 if self._prefixes.of(key):
                     self._held[key] = row
                 else:
-                    changed.subjects.update(self._repository.set_policy(key, row.rules))
+                    changed.subjects.update(self._put_in_force(key, row))
             await self._breathe()
         if self._ready.take():
             changed.policies.update(self._repository.serving)
@@ -181,8 +182,13 @@ class Feeds:
             if all(prefix in self._installed for prefix in self._prefixes.of(key)):
                 del self._held[key]
                 changed.policies.add(key)
-                changed.subjects.update(self._repository.set_policy(key, row.rules))
+                changed.subjects.update(self._put_in_force(key, row))
                 await self._breathe()
+
+    def _put_in_force(self, key: PolicyKey, row: Policy) -> set[int]:
+        """From now on subjects are compiled with it. Its prefixes stay while the version after it waits for others."""
+        self._prefixes.need(("in force", key), self._prefixes.of(key))
+        return self._repository.set_policy(key, row.rules)
 
     async def _follow_services(self, changed: Changed) -> None:
         touched = {(each.row.namespace, each.row.name) for each in self._services.take()}

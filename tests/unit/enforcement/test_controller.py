@@ -120,6 +120,18 @@ async def test_a_policy_with_prefixes_counts_when_the_kernel_has_them_and_they_g
     assert len(prefixes) == 0
 
 
+async def test_a_version_in_force_keeps_its_prefixes_while_the_next_one_waits_for_its_own():
+    world = World()
+    world.policy("p", outside("10.0.0.0/8", "10.1.0.0/16"))
+    await world.settle()
+    world.policy("p", outside("192.0.2.0/24"))
+    await world.controller.round()
+    asked = {row.prefix for row in world.db.table(CIDR_PREFIXES).all()}
+    assert asked == {"10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"}, "a pod that comes now is judged by the former one"
+    await world.settle()
+    assert [row.prefix for row in world.db.table(CIDR_PREFIXES).all()] == ["192.0.2.0/24"]
+
+
 async def test_groups_need_their_prefixes_as_long_as_they_have_them():
     world = World()
     with world.db.write() as txn:
