@@ -81,6 +81,9 @@ class Changes:
         """Delete the objects. RefusedError if one stands in a file of a user; CiliumpyError: the store."""
         wrong = []
         for index, key in enumerate(keys):
+            if key.kind not in IMPORTED:
+                wrong.append(Fault(index, ("kind",), _not_ours(key.kind)))
+                continue
             origins = self._origins(key)
             others = [each for each in origins if not self._store.is_own(key, each[0])]
             if others and len(others) == len(origins):
@@ -138,9 +141,13 @@ class Changes:
 def _imported_key(document: Any) -> Key:
     key = key_of(document)
     if key.kind not in IMPORTED:
-        raise FieldError(("kind",), f"must be one of {', '.join(IMPORTED)}, not {key.kind[:80]}")
+        raise FieldError(("kind",), _not_ours(key.kind))
     check_kind(document)
     return key
+
+
+def _not_ours(kind: str) -> str:
+    return f"must be one of {', '.join(IMPORTED)}, not {kind[:80]}"
 
 
 def _with_namespace(document: Mapping[str, Any], key: Key) -> dict[str, Any]:

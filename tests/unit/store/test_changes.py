@@ -83,3 +83,15 @@ async def test_of_two_files_that_hold_an_object_ours_may_go(root: Path) -> None:
     assert [done.change for done in await both.delete([key, key])] == ["deleted"]
     theirs = changes(root, {key: [("/mine.yaml", 3)]})
     assert await refusal(theirs.delete([key])) == [(0, "", "is in /mine.yaml")]
+
+
+@pytest.mark.parametrize("kind", ["CiliumIdentity", "CiliumNode", "Pod"])
+async def test_what_agents_and_others_write_is_not_taken_out_by_users(root: Path, kind: str) -> None:
+    version = {"Pod": "v1"}.get(kind, "cilium.io/v2")
+    DirectoryStore(root).create_if_absent({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}})
+    before = written(root)
+    await changes(root).write([policy("p")])
+    namespace = "default" if kind == "Pod" else ""
+    keys = [Key(KIND, "shop", "p"), Key(kind, namespace, "a"), Key("Nothing", "", "a")]
+    assert [fault[:2] for fault in await refusal(changes(root).delete(keys))] == [(1, "kind"), (2, "kind")]
+    assert set(written(root)) > set(before), "nor is anything else that was named with it"
