@@ -10,10 +10,14 @@ from ciliumpy.kit.errors import CiliumpyError
 
 WIDTH = 80
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+# Line separators, and what turns the direction of text around: it would read as something else than it says.
+_CONTROL |= {
+    c: f"\\u{c:04x}" for c in (0x61C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters escaped, so that it cannot move the cursor or colour anything."""
+    """Return the text with control characters escaped: it cannot move the cursor, colour or turn around anything."""
     return text.translate(_CONTROL)
 
 
