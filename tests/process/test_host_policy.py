@@ -6,7 +6,8 @@ from __future__ import annotations
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ import pytest
 
 from .agent_node import WORLD4, WORLD6, AgentNode, Place
 from .test_live_flows import command, seen
-from .wired import Cluster, Way, clusters, ping, udp_there_and_back
+from .wired import Cluster, Way, clusters, udp_there_and_back
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
@@ -99,8 +100,13 @@ def host(node: AgentNode) -> dict[str, Any]:
 
 
 def reaches(source: Place, addresses: tuple[str, ...], port: int) -> list[bool]:
-    """Whether a connection can be opened, by family."""
-    return [source.can_connect(address, port, DENIED_S) for address in addresses]
+    """Whether a connection can be opened, by family; both are tried at the same time."""
+    return at_once(lambda address: source.can_connect(address, port, DENIED_S), addresses)
+
+
+def at_once(ask: Callable[[str], bool], addresses: tuple[str, ...]) -> list[bool]:
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        return list(pool.map(ask, addresses))
 
 
 @pytest.fixture
@@ -149,7 +155,7 @@ def test_ingress_by_entity_and_port(cluster: Cluster) -> None:
     assert reaches(first, cluster.far.addresses, SHUT) == YES
     assert reaches(cluster.a, cluster.far.addresses, SHUT) == YES  # the tunnel is nobody's peer
     assert reaches(first, FIRST, SHUT) == YES  # by its own loopback
-    assert [ping(world, address) for address in FIRST] == NO
+    assert pings(world, FIRST) == NO
 
     apply(cluster, rule("ingress", entity("remote-node", "cluster")))
     assert reaches(world, FIRST, OPEN) == NO
@@ -209,16 +215,19 @@ def test_icmp(cluster: Cluster) -> None:
     )
 
     assert [cluster.world.ping(address, timeout_s=2.0) for address in FIRST] == YES
-    assert [answers(cluster.second.place, address) for address in FIRST] == NO
-    assert [answers(cluster.first.place, address) for address in WORLD] == NO
+    assert pings(cluster.second.place, FIRST) == NO
+    assert pings(cluster.first.place, WORLD) == NO
     # Neighbours find each other though nothing may be said: their entries are new.
     assert udp_refused(cluster.world, FIRST[0])
 
 
-def answers(source: Place, address: str) -> bool:
-    with suppress(OSError):  # what is dropped on its way out, its sender may be told of
-        return source.ping(address, timeout_s=DENIED_S)
-    return False
+def pings(source: Place, addresses: tuple[str, ...]) -> list[bool]:
+    def ask(address: str) -> bool:
+        with suppress(OSError):  # what is dropped on its way out, its sender may be told of
+            return source.ping(address, timeout_s=DENIED_S)
+        return False
+
+    return at_once(ask, addresses)
 
 
 def udp_refused(source: Place, address: str) -> bool:

@@ -16,12 +16,13 @@ import pytest
 
 from ciliumpy.store.directory import journal
 
+from .agent_node import AgentNode
 from .test_agent import policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .agent_node import AgentNode
+    from .agent_node import Pod
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 
@@ -62,21 +63,49 @@ class Cluster:
         found = self.store.glob("ciliumnetworkpolicies/**/*.yaml")
         return {str(path.relative_to(self.store)): path.read_text() for path in sorted(found)}
 
+    @property
+    def pods(self) -> tuple[Pod, Pod]:
+        """`a` of the first node, `b` of the second."""
+        return self.nodes[0].pods["a"], self.nodes[1].pods["b"]
+
+    def clean(self) -> None:
+        """Without policies, whatever a test has left, and with both agents."""
+        for node in self.nodes:
+            if node.process is None or node.process.poll() is not None:
+                node.start()
+        for path in (*self.store.glob("ciliumnetworkpolicies/**/*.yaml"), *self.store.glob("*.yaml")):
+            if path.name != "cluster.yaml" and not path.name.startswith("pod-"):
+                path.unlink()
+        for node in self.nodes:
+            node.until(lambda node=node: node.health() == "ok" and not node.get("/v1/policies")["items"], 20.0)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("objects")
+    made: list[AgentNode] = []
+    try:
+        for name in ("node0", "node1"):
+            (folder / name).mkdir()
+            made.append(AgentNode(folder / name, beside=made[0] if made else None))
+            made[-1].start()
+        for node, pod in zip(made, "ab", strict=True):
+            node.add(pod)
+        yield Cluster(made, folder / "run")
+    finally:
+        for node in reversed(made):
+            node.close()
+
 
 @pytest.fixture
-def cluster(make_node, tmp_path: Path) -> Iterator[Cluster]:
-    first = make_node()
-    second = make_node(beside=first)
-    for node in (first, second):
-        node.start(wait=False)
-    for node in (first, second):
-        node.until(lambda node=node: node.health() == "ok", 25.0)
-    return Cluster([first, second], tmp_path / "run")
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    yield shared
+    shared.clean()
 
 
 def test_a_policy_is_in_force_on_all_nodes_when_import_returns(cluster) -> None:
-    n1, n2 = cluster.nodes
-    a, b = n1.add("a"), n2.add("b")
+    n2 = cluster.nodes[1]
+    a, b = cluster.pods
     with b.listen(8080):
         assert a.can_connect(b.addresses[0], 8080)
         code, out, err = cluster.ask("policy", "import", "-", "--node", "n1", data=policy("p", "b", peer=None))
@@ -218,8 +247,6 @@ def test_an_agent_that_is_killed_while_it_imports_leaves_all_or_nothing(cluster)
 
 def test_what_is_in_force_can_be_looked_at(cluster) -> None:
     n1, n2 = cluster.nodes
-    n1.add("a")
-    n2.add("b")
     assert cluster.ask("policy", "import", "-", data=policy("p", "b", peer="a"))[0] == 0
     code, manifests, _ = cluster.ask("policy", "list", "-o", "yaml")
     assert code == 0
@@ -241,7 +268,6 @@ def test_what_is_in_force_can_be_looked_at(cluster) -> None:
 
 def test_status_is_red_for_what_is_refused_and_counts_identities(cluster) -> None:
     n1, n2 = cluster.nodes
-    n1.add("a")
     said = n1.get("/v1/status")
     own = [row["id"] for row in n1.get("/v1/identities")["items"] if 256 <= row["id"] < 65536]
     assert (said["identityUse"]["cluster"], said["identityUse"]["clusterTotal"]) == (len(own), 65280)
