@@ -11,20 +11,26 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from ciliumpy.datapath import encode
 from ciliumpy.datapath.kernel import KernelMap, KernelMaps, dump, run_sized, write_all
+from ciliumpy.model.cidr import PrefixSet
+from ciliumpy.model.selectors import network
 from ciliumpy.state.observer import wait_any
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from ciliumpy.datapath.epochs import Epochs
+    from ciliumpy.model.cidr import Network
     from ciliumpy.state.table import Table
     from ciliumpy.tables.enforcement import SelectorVector
     from ciliumpy.tables.ipcache import IPCacheEntry
 
 VECTOR_WAIT_S = 1.0
-NODE = 4  # IPCACHE_NODE of bpf/c/layout.h
+TUNNEL, NODE = 1, 4  # IPCACHE_TUNNEL and IPCACHE_NODE of bpf/c/layout.h
+NOBODY = 0xFFFFFF  # an identity that never has a vector: it meets every deny, and no selector
 
 
 class Written(NamedTuple):
@@ -39,6 +45,7 @@ class IPCacheTarget:
 
     A row whose identity has no vector yet waits for it: with an unknown identity the address would meet every deny.
     Where the kernel refuses the vector the row is written all the same: without it the address would be the world's.
+    While an address does not fit, the pod CIDR around it is nobody, not the world, which policies may allow.
     """
 
     def __init__(self, maps: KernelMaps, epochs: Epochs, vectors: Table[SelectorVector]) -> None:
@@ -47,6 +54,10 @@ class IPCacheTarget:
         self._epochs = epochs
         self._vectors = vectors
         self._written: dict[str, Written] = {}
+        self._pod_cidrs: dict[Network, IPCacheEntry] = {}  # of other nodes
+        self._around = PrefixSet()  # the same, asked by address
+        self._left_out: set[str] = set()  # addresses that do not fit
+        self._closed: set[Network] = set()  # pod CIDRs with such an address
 
     def entries(self) -> dict[str, int]:
         counts = Counter(written.map.name for written in self._written.values())
@@ -107,14 +118,24 @@ class IPCacheTarget:
     def _values(self, map_: KernelMap, rows: Sequence[IPCacheEntry]) -> dict[bytes, bytes]:
         """Return key and value of the rows that belong into this map."""
         placed = ((row, *self._place(row.prefix)) for row in rows)
-        return {key: encode.ipcache_value(map_, row) for row, place, key in placed if place is map_}
+        return {key: encode.ipcache_value(map_, self._as_it_is(row)) for row, place, key in placed if place is map_}
+
+    def _as_it_is(self, row: IPCacheEntry) -> IPCacheEntry:
+        if self._closed and network(row.prefix) in self._closed:
+            return msgspec.structs.replace(row, identity=NOBODY)
+        return row
 
     def _write(self, rows: Sequence[IPCacheEntry]) -> dict[Hashable, str]:
         errors: dict[Hashable, str] = {}
+        self._know_pod_cidrs(rows)
         for map_ in (self._hosts, self._prefixes):
             refused = write_all(map_, self._values(map_, rows))
             if refused:
                 errors |= {row.prefix: refused[key] for row in rows if (key := self._place(row.prefix)[1]) in refused}
+            if map_ is self._hosts:
+                self._left_out -= {row.prefix for row in rows}
+                self._left_out |= {str(prefix) for prefix in errors}
+                rows = [*rows, *self._close_around(rows)]
         former = [old for row in rows if (old := self._written.get(row.prefix))]
         self._written |= {
             row.prefix: Written(self._place(row.prefix)[0], bool(row.flags & NODE))
@@ -131,7 +152,26 @@ class IPCacheTarget:
             map_.delete(key)
             if old := self._written.pop(row.prefix, None):
                 former.append(old)
-        self._bump(rows, former)
+            self._left_out.discard(row.prefix)
+            if self._pod_cidrs.pop(network(row.prefix), None):
+                self._around.discard(network(row.prefix))
+        others = self._close_around(rows)
+        write_all(self._prefixes, self._values(self._prefixes, others))
+        self._bump([*rows, *others], former)
+
+    def _know_pod_cidrs(self, rows: Sequence[IPCacheEntry]) -> None:
+        for row in rows:
+            if row.flags & TUNNEL and self._place(row.prefix)[0] is self._prefixes:
+                self._pod_cidrs[network(row.prefix)] = row
+                self._around.add(network(row.prefix))
+
+    def _close_around(self, rows: Sequence[IPCacheEntry]) -> list[IPCacheEntry]:
+        """See which pod CIDRs have addresses that do not fit; return those of which that is news, but `rows`."""
+        closed = {each for prefix in self._left_out for each in self._around.containing(prefix)}
+        news, self._closed = closed ^ self._closed, closed
+        at_hand = {row.prefix for row in rows}
+        found = [self._pod_cidrs[each] for each in news if each in self._pod_cidrs]
+        return [row for row in found if row.prefix not in at_hand]
 
     def _bump(self, rows: Sequence[IPCacheEntry], former: Sequence[Written]) -> None:
         """After the last write. `former`: what the kernel had of the rows before."""

@@ -330,6 +330,41 @@ async def test_an_address_whose_vector_the_kernel_refuses_is_still_not_the_world
     assert kernel.row("cp_vector_v1", encode.u32(300)) is None, "and so it meets every deny and no allow"
 
 
+async def test_around_an_address_that_does_not_fit_a_pod_cidr_is_nobody_and_not_the_world(db) -> None:
+    kernel = Kernel({"cp_iphost_v1": 1})
+    epochs = Epochs(kernel.maps)
+    epochs.bump_all()
+    for identity in (2, 300):
+        vector(db, identity)
+    target = IPCacheTarget(kernel.maps, epochs, db.table(VECTORS))
+
+    def who(prefix: str, length: int) -> int:
+        map_ = kernel.maps["cp_ipcidr_v1"]
+        return kernel.row(map_.name, encode.ipcache_prefix(map_, encode.address(prefix), length))["identity"]
+
+    ours, theirs = (IPCacheEntry(f"10.0.{n}.0/24", 2, tunnel=f"172.30.0.{n}", flags=1) for n in (1, 2))
+    world, pod, other = IPCacheEntry("0.0.0.0/0", 2), IPCacheEntry("10.0.1.5/32", 300), IPCacheEntry("10.0.1.6/32", 300)
+    assert await target.update([world, ours, theirs, pod]) == {}
+    before = kernel.peer_epoch("10.0.1.6/32")
+    assert [*await target.update([other])] == [other.prefix]
+    assert (who("10.0.1.0", 120), who("10.0.2.0", 120), who("0.0.0.0", 96)) == (0xFFFFFF, 2, 2)
+    assert kernel.row("cp_vector_v1", encode.u32(0xFFFFFF)) is None, "and so it meets every deny and no allow"
+    assert kernel.peer_epoch("10.0.1.6/32") > before, "of what was decided before"
+    assert await target.update([ours]) == {}
+    await target.prune([world, ours, theirs, pod, other])
+    assert who("10.0.1.0", 120) == 0xFFFFFF, "as long as it does not fit"
+    await target.delete([pod])
+    assert await target.update([other]) == {}
+    assert who("10.0.1.0", 120) == 2
+    assert [*await target.update([pod])] == [pod.prefix]
+    await target.delete([pod])
+    assert who("10.0.1.0", 120) == 2, "nobody has it any more"
+    await target.delete([ours])
+    assert [*await target.update([pod])] == [pod.prefix]
+    assert await target.update([ours]) == {}
+    assert who("10.0.1.0", 120) == 0xFFFFFF, "also when it comes later"
+
+
 async def test_a_full_ipcache_says_so_on_the_rows_that_do_not_fit(db) -> None:
     kernel = Kernel({"cp_iphost_v1": 2})
     epochs = Epochs(kernel.maps)
@@ -356,6 +391,30 @@ async def test_ipcache_drift_is_repaired(kernel: Kernel, epochs: Epochs, db) -> 
     assert kernel.epoch() == epoch + 1
     kernel.maps["cp_iphost_v1"].rows.pop(encode.address("10.0.0.9"))  # waits for its identity: left alone
     assert {name: dict(kernel.maps[name].rows) for name in before} == before
+
+
+async def test_rows_that_nobody_asked_for_go_from_the_shortest_prefix_to_the_address(
+    kernel: Kernel, epochs, db
+) -> None:
+    """Who is left by one must not meet another that goes, too: an exception is deeper than what it is made in."""
+    vector(db, 300)
+    former = IPCacheTarget(kernel.maps, epochs, db.table(VECTORS))
+    prefixes = ["10.1.2.3/32", "10.1.2.0/24", "10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32", "0.0.0.0/0"]
+    await former.update([IPCacheEntry(prefix, 300) for prefix in prefixes])
+    for name in ("cp_iphost_v1", "cp_ipcidr_v1"):
+        kernel.maps[name].writes.clear()
+    gone: list[int] = []
+    for name in ("cp_iphost_v1", "cp_ipcidr_v1"):
+        map_ = kernel.maps[name]
+        map_.delete = functools.partial(_lengths, gone, map_.delete)
+    await IPCacheTarget(kernel.maps, epochs, db.table(VECTORS)).prune([IPCacheEntry("0.0.0.0/0", 300)])
+    assert gone == [32, 96 + 8, 96 + 16, 96 + 24, 128]
+
+
+def _lengths(gone: list[int], delete, key: bytes) -> bool:
+    """Note how long a prefix is; an address is all of it."""
+    gone.append(int.from_bytes(key[:4], "little") if len(key) > 16 else 128)
+    return delete(key)
 
 
 # ---- vectors ---------------------------------------------------------------------------------------------------------
