@@ -165,6 +165,28 @@ async def test_after_a_start_no_set_is_written_before_the_prefixes_of_its_polici
     assert second.status("p") == second.status("q") == ("done", "")
 
 
+async def test_a_bit_is_free_when_the_kernel_has_cleared_it_in_every_vector():
+    world = World()
+    for number, name in ((300, "web"), (301, "a")):
+        world.identity(number, f"k8s:app={name}")
+    world.endpoint(1, 300)
+    world.policy("p", allow("web", "a"))
+    await world.settle()
+    taken = world.controller.counts.bits
+    world.no_policy("p")
+    for _ in range(2):
+        await world.controller.round()
+        world.kernel.take_sets()
+        world.kernel.let_go()
+    assert any(any(words) for words in world.kernel.vectors.values())
+    for _ in range(3):  # no set names it: the vectors shall lose it
+        await world.controller.round()
+        assert world.controller.counts.bits == taken
+    world.kernel.take_vectors()
+    await world.controller.round()
+    assert world.controller.counts.bits < taken
+
+
 async def test_a_set_that_has_no_room_is_refused_whole_until_there_is():
     world = World(size=64)
     world.identity(300, "k8s:app=web")

@@ -129,6 +129,17 @@ async def test_numbers_are_kept_over_a_restart_and_what_nobody_names_goes_after_
     assert second.numbers == {"10.1.0.0/16": FIRST + 1, "10.2.0.0/16": FIRST + 2}
 
 
+async def test_what_a_former_agent_left_without_a_prefix_stays_until_the_start_has_ended(memory: FileMemory) -> None:
+    memory.save(Kept({FIRST: ("cidr:10.0.0.0/8", "reserved:world")}, FIRST + 1, {}))
+    node = Node(memory)
+    node.clock.advance(LINGER_S + 1)
+    await node.local.round()
+    assert node.labels(FIRST), "the kernel may have a row with it"
+    await node.settle()
+    await node.local.round()
+    assert not node.labels(FIRST)
+
+
 async def test_an_identity_goes_a_minute_after_its_last_prefix_and_after_the_kernels_row(memory: FileMemory) -> None:
     node = Node(memory)
     await node.settle()
