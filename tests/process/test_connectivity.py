@@ -40,7 +40,7 @@ def remains(lab: LabUnderTest) -> list[str]:
 def lab(tmp_path_factory):
     """With all that a test may need."""
     file = tmp_path_factory.mktemp("whole") / "lab.yaml"
-    file.write_text("agent: {policy: {hostFirewall: true}}\n")
+    file.write_text("agent: {policy: {hostFirewall: true, clusterNetworkPolicy: true}}\n")
     made = LabUnderTest(f"cptc{os.getpid()}")
     try:
         made.lab("up", "-f", str(file))
@@ -94,6 +94,7 @@ def test_one_node_without_ipv6_skips_what_needs_more_by_name(small):
     done = small.run("connectivity", "test", "--lab", small.name, "--test", "^(no-policies|echo-ingress|remote)", "-v")
     assert "Feature second-node is disabled: there is one node" in done.stdout
     assert "Feature host-firewall is disabled: policy.hostFirewall is off" in done.stdout
+    assert "Feature cluster-network-policy is disabled: policy.clusterNetworkPolicy is off" in done.stdout
     assert "Feature ipv6 is disabled: pods have no IPv6 address" in done.stdout
     assert "Skipping Scenario [no-policies/pod-to-pod-across] (Feature second-node is disabled)" in done.stdout
     skip = r"Skipping test \[remote-node-entity-egress\] \[\d+/\d+\] \(Feature second-node is disabled\)"

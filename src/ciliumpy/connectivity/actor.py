@@ -191,6 +191,8 @@ class Actor:
         deadline = time.monotonic() + request["timeout"]
         with socket.socket(FAMILY[version], socket.SOCK_RAW, ICMP[version]) as raw:
             _never_fragment(raw, version)
+            if request.get("from"):
+                raw.bind((request.get("from"), 0))
             raw.connect((request["address"], 0))
             answer["source"] = raw.getsockname()[0]
             size = request.get("size", 56) or _mtu(raw, version) - IP_HEADER[version] - 8
@@ -263,7 +265,7 @@ def _connected(request: dict[str, Any], answer: dict[str, Any]) -> socket.socket
     connection = socket.socket(FAMILY[version], kind)
     connection.settimeout(request["timeout"])
     try:
-        connection.bind(("0.0.0.0" if version == 4 else "::", 0))  # noqa: S104 - any address, to have a port
+        connection.bind((request.get("from") or ("0.0.0.0" if version == 4 else "::"), 0))  # noqa: S104 - to have a port
         answer["port"] = connection.getsockname()[1]
         try:
             connection.connect((request["address"], request["port"]))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ciliumpy.client.observer import Server
+    from ciliumpy.model.options import PolicyOptions
 
 
 class Node(Protocol):
@@ -38,16 +39,26 @@ class Cluster(Protocol):
 
     def nodes(self) -> Sequence[Node]: ...
 
-    def outside(self) -> Mapping[int, str]:
-        """Addresses of a place that is not in the cluster and that actors can be started in; empty if there is none."""
+    def outside(self) -> Sequence[Mapping[int, str]]:
+        """Addresses of a place that is not in the cluster and that actors can be started in; empty if there is none.
+
+        Each by family; the first is that with which the place begins to talk.
+        """
         ...
 
-    def host_firewall(self) -> bool:
-        """Whether policies for nodes are in force."""
+    def policy_options(self) -> PolicyOptions:
+        """Return the agents' options that change what policies say and do."""
         ...
 
     def apply(self, documents: Sequence[Mapping[str, Any]]) -> None:
-        """Write objects; return when they are in force: pods run and every node knows them, policies are enforced."""
+        """Write objects; return when they are in force.
+
+        Pods run and every node knows them by their labels, policies are enforced with what they name.
+        """
+        ...
+
+    def audit(self, namespace: str, pod: str, *, on: bool) -> None:
+        """Set a pod's audit mode; return when it is in force. Off is as the agent has it."""
         ...
 
     def delete(self, documents: Sequence[Mapping[str, Any]]) -> None:

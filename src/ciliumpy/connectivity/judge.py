@@ -56,22 +56,38 @@ def client_faults(action: Action, answer: dict[str, Any]) -> list[str]:
 
 
 def _flow_faults(action: Action, there: Conversation, flows: Sequence[Seen]) -> list[str]:
+    if action.expected.reason:
+        return _drop_faults(action, there, flows)
+    found = [
+        f"dropped at {flow.at or '?'} on node {flow.node}: {flow.reason_name} ({flow.conversation})"
+        for flow in flows
+        if flow.dropped
+    ]
+    said = {(flow.at, flow.node) for flow in flows if flow.audited}
+    wanted = {(action.expected.at, _judge(action))} if action.expected.audited else set()
+    found += [f"audited at {at or '?'} on node {node}, and should be allowed" for at, node in sorted(said - wanted)]
+    if action.verb.startswith("use-"):  # a living flow is told of every few seconds only
+        return found[:3]
+    found += [f"no audited flow at {at} on node {node}" for at, node in wanted - said]
+    seen = {flow.node for flow in flows if flow.forwarded and flow.conversation == there}
+    return found[:3] + [f"no forwarded flow on node {node}" for node in nodes(action) if node not in seen]
+
+
+def _drop_faults(action: Action, there: Conversation, flows: Sequence[Seen]) -> list[str]:
+    wanted, at, _, wants = action.expected
     drops = [flow for flow in flows if flow.dropped]
-    if not action.expected.reason:
-        found = [
-            f"dropped at {flow.at or '?'} on node {flow.node}: {flow.reason_name} ({flow.conversation})"
-            for flow in drops
-        ]
-        if action.verb.startswith("use-"):  # a living flow is told of every few seconds only
-            return found[:3]
-        seen = {flow.node for flow in flows if flow.forwarded and flow.conversation == there}
-        return found[:3] + [f"no forwarded flow on node {node}" for node in nodes(action) if node not in seen]
-    wanted, at = action.expected
-    name = DROP_REASONS[wanted][0]
-    node = action.source.node if at == "egress" else action.target.node
-    if any(f.reason == wanted and f.at == at and f.node == node and f.conversation == there for f in drops):
+    name, node = DROP_REASONS[wanted][0], _judge(action)
+    right = [f for f in drops if f.reason == wanted and f.at == at and f.node == node and f.conversation == there]
+    if right and not any(wants in flow.summary for flow in right):
+        return [f"the drop's flow says {right[0].summary!r}, and not {wants!r}"]
+    if right:
         return []
     if not drops:
         return [f"no drop was reported by node {node} ({name} at {at} was expected)"]
     other = sorted({f"{f.reason_name} at {f.at or '?'} on node {f.node}" for f in drops})
     return [f"dropped for another reason: {'; '.join(other)} ({name} at {at} on node {node} was expected)"]
+
+
+def _judge(action: Action) -> str:
+    """Return the node whose policy speaks of the action."""
+    return action.source.node if action.expected.at == "egress" else action.target.node

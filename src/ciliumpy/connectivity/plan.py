@@ -14,14 +14,16 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ciliumpy.model.drop_reasons import DROP_REASONS, POLICY_DENIED, POLICY_DENY
 
-INVALID_SOURCE = 132
+INVALID_SOURCE, NO_PROXY = 132, 180
 Direction = Literal["ingress", "egress"]
 INGRESS: Final = "ingress"
 EGRESS: Final = "egress"
 TCP, UDP, PING, BULK, BIG_PING, FORGE = "tcp", "udp", "ping", "bulk", "big-ping", "forge"
 ICMP_VERBS = (PING, BIG_PING)
 # What a cluster may lack, and how it is named when something is left out for it.
-IPV4, IPV6, SECOND_NODE, OUTSIDE, HOST_FIREWALL = "ipv4", "ipv6", "second-node", "outside", "host-firewall"
+IPV4, IPV6, SECOND_NODE, OUTSIDE, OUTSIDE_OTHER = "ipv4", "ipv6", "second-node", "outside", "outside-other"
+HOST_FIREWALL, CLUSTER_NETWORK_POLICY = "host-firewall", "cluster-network-policy"
+ICMP_POLICY, L7_POLICY, CIDR_OUTSIDE = "icmp-policy", "l7-policy", "cidr-outside-only"
 
 Document = Mapping[str, Any]
 
@@ -43,7 +45,8 @@ class Party(NamedTuple):
 class Cast(NamedTuple):
     """Who is there. Labels: app=client, other, echo; the visitor is an app=client of another namespace.
 
-    What is `far` is on the second node, all else on the first.
+    What is `far` is on the second node, all else on the first. The port named `web` is the first of `echo`, the second
+    of `echo_far` and `other`. `outside_other` is another address of the outside.
     """
 
     namespace: str
@@ -57,15 +60,23 @@ class Cast(NamedTuple):
     host: Party
     host_far: Party
     outside: Party
+    outside_other: Party
 
 
 class Expected(NamedTuple):
-    """What an action shall come to. `reason` 0: allowed; `at`: the side whose policy denies."""
+    """What an action shall come to. `reason` 0: allowed; `at`: the side whose policy denies.
+
+    `audited`: what that denies passes, and is told of. `wants`: what the flow of the drop says of a rule for a proxy.
+    """
 
     reason: int = 0
     at: Direction = INGRESS
+    audited: bool = False
+    wants: str = ""
 
     def __str__(self) -> str:
+        if self.audited:
+            return f"forwarded, audited at {self.at}"
         return f"dropped, {DROP_REASONS[self.reason][0]} at {self.at}" if self.reason else "forwarded"
 
 
@@ -107,7 +118,7 @@ class Check(NamedTuple):
 
 
 class Apply(NamedTuple):
-    """Put policies in force, from now to the end of the scenario."""
+    """Put policies in force, and what they name, from now to the end of the scenario."""
 
     policies: Sequence[Document]
 
@@ -118,11 +129,25 @@ class Remove(NamedTuple):
     policies: Sequence[Document]
 
 
+class Relabel(NamedTuple):
+    """Give a running pod another label `app`, from now to the end of the scenario."""
+
+    pod: Party
+    app: str
+
+
+class Audit(NamedTuple):
+    """Set a pod's audit mode, from now to the end of the scenario."""
+
+    pod: Party
+    on: bool
+
+
 class Quiet(NamedTuple):
     """See that nothing has been dropped so far, in the whole run, but what was expected."""
 
 
-Step = Check | Apply | Remove | Quiet
+Step = Check | Apply | Remove | Relabel | Audit | Quiet
 Steps = Iterator[Step]
 
 
@@ -138,7 +163,7 @@ class Scenario(NamedTuple):
 
 
 class Test(NamedTuple):
-    """`about` is one line. Tests run by `order`, then by name; 0 first."""
+    """`about` is one line. Tests run by `order`, then by name; 0 first. With the policies comes what they name."""
 
     name: str
     about: str
@@ -163,6 +188,16 @@ def denied(
 def forbidden(source: Party, target: Party, *verbs: str, at: Direction, port: int = 0) -> list[Action]:
     """As `denied`, by a deny rule."""
     return denied(source, target, *verbs, at=at, port=port, reason=POLICY_DENY)
+
+
+def audited(source: Party, target: Party, *verbs: str, at: Direction, port: int = 0) -> list[Action]:
+    """Return actions that a policy denies, and that pass all the same."""
+    return _actions(source, target, verbs, port, Expected(at=at, audited=True))
+
+
+def for_a_proxy(source: Party, target: Party, *verbs: str, at: Direction, wants: str, port: int = 0) -> list[Action]:
+    """Return actions that a rule wants a proxy to look at: dropped, since there is none, with what it `wants`."""
+    return _actions(source, target, verbs, port, Expected(NO_PROXY, at, wants=wants))
 
 
 def forged(source: Party, target: Party, pretends: Party) -> list[Action]:

@@ -49,8 +49,8 @@ class Progress:
     def skip_action(self, where: str, why: str) -> None:
         self._detail(f"  [.] Skipping Action [{where}] ({why})")
 
-    def policies(self, names: str, what: str) -> None:
-        self._detail(f"  [-] {what} {names}")
+    def change(self, said: str) -> None:
+        self._detail(f"  [-] {said}")
 
     def action(self, title: str, failure: Failure | None) -> None:
         with self._lock:

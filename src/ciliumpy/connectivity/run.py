@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.connectivity import evidence
-from ciliumpy.connectivity.plan import IPV4, IPV6, Apply, Check, Quiet, Remove
+from ciliumpy.connectivity.plan import IPV4, IPV6, Apply, Audit, Check, Quiet, Relabel, Remove
 from ciliumpy.connectivity.result import Failure, Outcome, Result
 from ciliumpy.kit.errors import CiliumpyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ciliumpy.connectivity.cluster import Cluster
     from ciliumpy.connectivity.plan import Action, Cast, Document, Scenario, Step
@@ -179,6 +179,7 @@ class _Test:
         where = self._where(changing.scenario)
         applied: list[Document] = []
         kept: list[Action] = []
+        undo: dict[tuple[str, str], Callable[[], None]] = {}  # what pods were changed in
         number = 0
         try:
             for step in changing.steps:
@@ -191,6 +192,10 @@ class _Test:
                     applied = [policy for policy in applied if policy not in step.policies]
                     if not self._change(where, step.policies, "Removing"):
                         return
+                elif isinstance(step, Relabel | Audit):
+                    undo[type(step).__name__, step.pod.key] = _undone(runner.stage, step)
+                    if not self._do(where, *_of_a_pod(runner.stage, step)):
+                        return
                 elif isinstance(step, Quiet):
                     self._quiet(where)
                 else:
@@ -202,6 +207,8 @@ class _Test:
             for action in kept:
                 runner.stage.let_go(action)
             self._change(where, applied, "Removing")
+            for (what, pod), done in undo.items():
+                self._do(where, f"Undoing {what.lower()} of {pod}", done)
 
     def _possible(self, where: str, step: Check) -> list[Action]:
         """Return the actions whose ends have addresses of the family; the others are counted as left out."""
@@ -281,12 +288,32 @@ class _Test:
         """Apply or remove; a failure is kept and False."""
         if not policies:
             return True
-        runner = self.runner
-        runner.progress.policies(", ".join(p["metadata"]["name"] for p in policies), what)
+        cluster = self.runner.cluster
+        said = f"{what} {', '.join(p['metadata']['name'] for p in policies)}"
+        change = cluster.apply if what == "Applying" else cluster.delete
+        return self._do(where, said, lambda: change(policies), f"{what.lower()}-policies")
+
+    def _do(self, where: str, said: str, change: Callable[[], None], name: str = "") -> bool:
+        """Change something of the cluster; a failure is kept and False."""
+        self.runner.progress.change(said)
         try:
-            (runner.cluster.apply if what == "Applying" else runner.cluster.delete)(policies)
+            change()
         except CiliumpyError as error:
-            title = f"{where}/{what.lower()}-policies"
+            title = f"{where}/{name or said.lower().replace(' ', '-')}"
             self.failures.append(Failure(title, title, (error.message,)))
             return False
         return True
+
+
+def _of_a_pod(stage: Stage, step: Relabel | Audit) -> tuple[str, Callable[[], None]]:
+    """Return what a step does to a pod: in words, and to be called."""
+    if isinstance(step, Relabel):
+        return f"Relabelling {step.pod.key} app={step.app}", lambda: stage.relabel(step.pod, step.app)
+    word = "Auditing" if step.on else "No longer auditing"
+    return f"{word} {step.pod.key}", lambda: stage.audit(step.pod, on=step.on)
+
+
+def _undone(stage: Stage, step: Relabel | Audit) -> Callable[[], None]:
+    if isinstance(step, Relabel):
+        return lambda: stage.relabel(step.pod)
+    return lambda: stage.audit(step.pod, on=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ciliumpy.client.observer import Feed, Response, Server
     from ciliumpy.proto.flow_pb2 import Flow
 
-FORWARDED, DROPPED = 1, 2  # flow.Verdict
+FORWARDED, DROPPED, AUDIT = 1, 2, 4  # flow.Verdict
 _INGRESS, _EGRESS = 1, 2  # flow.TrafficDirection
 _ANSWER = {8: 0, 0: 8, 128: 129, 129: 128}  # types of echoes
 
@@ -60,6 +60,8 @@ class Seen(NamedTuple):
     reason: int
     at: str  # ingress, egress or nothing
     reply: bool
+    audited: bool = False
+    summary: str = ""
     response: Response | None = None  # as it came
 
     @property
@@ -170,6 +172,8 @@ class Telescope:
                 reason=flow.drop_reason_desc,
                 at={_INGRESS: "ingress", _EGRESS: "egress"}.get(flow.traffic_direction, ""),
                 reply=flow.is_reply.value,
+                audited=flow.verdict == AUDIT,
+                summary=flow.Summary,
                 response=response,
             )
             self._flows.append(seen)

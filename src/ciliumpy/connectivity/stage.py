@@ -18,18 +18,24 @@ from ciliumpy.connectivity import judge
 from ciliumpy.connectivity.handle import Handle
 from ciliumpy.connectivity.plan import (
     BIG_PING,
+    CIDR_OUTSIDE,
+    CLUSTER_NETWORK_POLICY,
     FORGE,
     HOST_FIREWALL,
+    ICMP_POLICY,
     ICMP_VERBS,
     IPV4,
     IPV6,
+    L7_POLICY,
     OUTSIDE,
+    OUTSIDE_OTHER,
     SECOND_NODE,
     Cast,
     Party,
 )
 from ciliumpy.connectivity.seen import Telescope
 from ciliumpy.kit.errors import CiliumpyError
+from ciliumpy.model.verdicts import Enforcement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from ciliumpy.connectivity.handle import Answer
     from ciliumpy.connectivity.plan import Action
     from ciliumpy.connectivity.seen import Conversation, Seen
+    from ciliumpy.model.options import PolicyOptions
 
 PREFIX = "ciliumpy-test"
 PORTS = (8080, 8081)  # that every pod's actor serves, TCP and UDP
@@ -52,15 +59,16 @@ class _Pod(NamedTuple):
     app: str
     far: bool = False
     visitor: bool = False
+    web: int = 0  # the port of that name
 
 
 _PODS = (
     _Pod("client", "client"),
-    _Pod("other", "other"),
-    _Pod("echo", "echo"),
+    _Pod("other", "other", web=PORTS[1]),
+    _Pod("echo", "echo", web=PORTS[0]),
     _Pod("visitor", "client", visitor=True),
     _Pod("client-far", "client", far=True),
-    _Pod("echo-far", "echo", far=True),
+    _Pod("echo-far", "echo", far=True, web=PORTS[1]),
 )
 
 
@@ -93,6 +101,7 @@ class Stage:
         self._say = say
         self._begun = False
         self._actors: dict[str, Handle] = {}
+        self._pods: dict[str, Mapping[str, Any]] = {}  # as they were made
         self._lock = threading.Lock()
         self._telescope: Telescope | None = None
 
@@ -108,27 +117,30 @@ class Stage:
             self.missing[SECOND_NODE] = "there is one node"
         if not self._cluster.outside():
             self.missing[OUTSIDE] = "nothing can be started outside of the cluster"
-        if not self._cluster.host_firewall():
-            self.missing[HOST_FIREWALL] = "policy.hostFirewall is off"
+        elif len(self._cluster.outside()) < 2:
+            self.missing[OUTSIDE_OTHER] = "the outside has one address of a family"
+        self.missing |= lacking(self._cluster.policy_options())
         pods = [pod for pod in _PODS if far is not None or not pod.far]
         self._begun = True
         self._say(f"✨ [{self._cluster.name}] Creating namespaces {self.namespace} and {self.elsewhere}...")
         self._say(f"✨ [{self._cluster.name}] Deploying {', '.join(pod.key for pod in pods)}...")
         since = time.time_ns()
-        self._cluster.apply(
-            [_namespace(self.namespace), _namespace(self.elsewhere)] + [self._pod(p, near, far) for p in pods]
-        )
+        self._pods = {pod.key: self._pod(pod, near, far) for pod in pods}
+        self._cluster.apply([_namespace(self.namespace), _namespace(self.elsewhere), *self._pods.values()])
         self._telescope = Telescope(self._cluster.hubble(), [self.namespace, self.elsewhere], since)
         self._say("🔭 Following the flows of " + ", ".join(node.name for node in nodes) + "...")
         return self._cast(pods, near, far)
 
     def _pod(self, pod: _Pod, near: Node, far: Node | None) -> Mapping[str, Any]:
         node = far if pod.far and far is not None else near
+        container: dict[str, Any] = {"name": "actor", "command": ["sleep", "infinity"]}
+        if pod.web:
+            container["ports"] = [{"name": "web", "containerPort": pod.web, "protocol": "TCP"}]
         return {
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {"name": pod.key, "namespace": self._home(pod), "labels": {"app": pod.app}},
-            "spec": {"nodeName": node.name, "containers": [{"name": "actor"}]},
+            "spec": {"nodeName": node.name, "containers": [container]},
         }
 
     def _home(self, pod: _Pod) -> str:
@@ -149,12 +161,17 @@ class Stage:
             jobs["outside"] = self._place_outside
         with ThreadPoolExecutor(len(jobs)) as pool:
             parties = {key: future.result() for key, future in {k: pool.submit(j) for k, j in jobs.items()}.items()}
+        if not {OUTSIDE, OUTSIDE_OTHER} & self.missing.keys():
+            addresses = self._cluster.outside()[1]
+            parties["outside-other"] = parties["outside"]._replace(key="outside-other", addresses=addresses)
+            self._actors["outside-other"] = self._actors["outside"]
         nobody = Party("nobody", "outside", "", {}, PORTS)
         for family, feature in ((4, IPV4), (6, IPV6)):
             if not all(parties[pod.key].addresses.get(family) for pod in pods):
                 self.missing[feature] = f"pods have no IPv{family} address"
         everybody = (
             "client", "other", "echo", "visitor", "client-far", "echo-far", "host", "host-far", "outside",
+            "outside-other",
         )  # fmt: skip
         return Cast(self.namespace, self.elsewhere, *(parties.get(key, nobody) for key in everybody))
 
@@ -170,7 +187,7 @@ class Stage:
 
     def _place_outside(self) -> Party:
         handle = self._enter("outside", "the outside", self._cluster.out_there)
-        return Party("outside", "outside", "", self._cluster.outside(), self._listen(handle, (0, 0)))
+        return Party("outside", "outside", "", self._cluster.outside()[0], self._listen(handle, (0, 0)))
 
     def _enter(self, key: str, who: str, start: Callable[[], Any]) -> Handle:
         handle = Handle(who, start())
@@ -210,6 +227,7 @@ class Stage:
             "port": action.port,
             "name": action.name,
             "timeout_s": timeout_s,
+            "from": action.source.addresses[action.family] if action.source.kind == "outside" else "",
         }
         if action.verb == FORGE:
             assert action.pretends is not None  # noqa: S101
@@ -238,10 +256,19 @@ class Stage:
         with suppress(CiliumpyError):
             self._actors[action.source.key].ask("close", timeout_s=1.0, name=action.name)
 
+    def relabel(self, pod: Party, app: str = "") -> None:
+        """Give a pod another label `app`; none: that which it had. CiliumpyError if that cannot be done."""
+        document = self._pods[pod.key]
+        labels = {"app": app} if app else document["metadata"]["labels"]
+        self._cluster.apply([{**document, "metadata": {**document["metadata"], "labels": labels}}])
+
+    def audit(self, pod: Party, *, on: bool) -> None:
+        self._cluster.audit(pod.namespace, pod.key, on=on)
+
     def close(self) -> list[str]:
         """Take everything away, each piece whatever became of the others; return why something stays."""
         with ThreadPoolExecutor(max(1, len(self._actors))) as pool:
-            list(pool.map(Handle.close, self._actors.values()))
+            list(pool.map(Handle.close, set(self._actors.values())))
         if self._telescope is not None:
             self._telescope.close()
         left = []
@@ -254,6 +281,23 @@ class Stage:
             except (CiliumpyError, OSError) as error:
                 left.append(str(error))
         return left
+
+
+def lacking(options: PolicyOptions) -> dict[str, str]:
+    """PURE: return what agents with these options do not do: feature -> why. CiliumpyError if policies say nothing."""
+    if options.audit_mode or options.enforcement is not Enforcement.DEFAULT:
+        what = "policy.auditMode is on" if options.audit_mode else f"policy.enforcement is {options.enforcement}"
+        raise CiliumpyError(
+            f"what policies deny and allow cannot be tried here: {what}", "run it where agents have the default"
+        )
+    lacks = (
+        (HOST_FIREWALL, options.host_firewall, "policy.hostFirewall is off"),
+        (CLUSTER_NETWORK_POLICY, options.cluster_network_policy, "policy.clusterNetworkPolicy is off"),
+        (ICMP_POLICY, options.icmp_rules, "policy.icmpRules is off"),
+        (L7_POLICY, options.l7_proxy, "policy.l7Proxy is off"),
+        (CIDR_OUTSIDE, not options.cidr_match_mode, "policy.cidrMatchMode is set"),
+    )
+    return {feature: why for feature, there, why in lacks if not there}
 
 
 def _namespace(name: str) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ciliumpy.client.observer import Server
     from ciliumpy.lab.place import Place
+    from ciliumpy.model.options import PolicyOptions
     from ciliumpy.store.interface import Key
 
 _TIMEOUT_S = 60.0
@@ -63,11 +64,11 @@ class LabCluster:
     def nodes(self) -> Sequence[LabNode]:
         return [LabNode(n.name, _by_family(self._lab.address(n.name))) for n in self._lab.nodes]
 
-    def outside(self) -> Mapping[int, str]:
-        return _by_family(spec.WORLD_ADDRESSES)
+    def outside(self) -> Sequence[Mapping[int, str]]:
+        return [_by_family(spec.WORLD_ADDRESSES), _by_family(spec.WORLD_OTHERS)]
 
-    def host_firewall(self) -> bool:
-        return self._lab.policy_options().host_firewall
+    def policy_options(self) -> PolicyOptions:
+        return self._lab.policy_options()
 
     def apply(self, documents: Sequence[Mapping[str, Any]]) -> None:
         policies = taken.Policies(self._place)
@@ -79,6 +80,9 @@ class LabCluster:
             addresses = [a for key in pods for a in self.addresses(key.namespace)[key.name].values()]
             self._wait(lambda: self._unknown(addresses), "not every node knows all pods")
         policies.wait({manifest.key: what for manifest, what in done})
+        again = {m.key: m.document["metadata"].get("labels", {}) for m, what in done if what == "configured"}
+        if labels := {key: of for key, of in again.items() if key.kind == "Pod"}:
+            self._wait(lambda: self._unlabelled(labels), "not every node knows a pod by its labels")
 
     def delete(self, documents: Sequence[Mapping[str, Any]]) -> None:
         policies = taken.Policies(self._place)
@@ -111,6 +115,39 @@ class LabCluster:
             done = {row["row"]["prefix"].partition("/")[0] for row in rows if row["status"]["state"] == "done"}
             late += [f"node {each.node} lacks {address}" for address in addresses if address not in done]
         return late
+
+    def _unlabelled(self, labels: Mapping[Key, Mapping[str, str]]) -> list[str]:
+        """Return who judges pods by other labels still: the datapath of the pod's own node, or an address elsewhere."""
+        wanted = {
+            address: {f"k8s:{name}={value}" for name, value in own.items()}
+            for key, own in labels.items()
+            for address in self.addresses(key.namespace)[key.name].values()
+        }
+        late = []
+        for each in target.targets(self._place.name):
+            client = AdminClient.of(each)
+            known = {i["row"]["id"]: set(i["row"]["labels"]) for i in client.get("/v1/statedb/identities")["items"]}
+            rows = [(row, row["row"]["prefix"].partition("/")[0]) for row in client.get("/v1/statedb/ipcache")["items"]]
+            endpoints = client.get("/v1/statedb/kernel-endpoints")["items"]
+            rows += [(row, row["row"][family]) for row in endpoints for family in ("ipv4", "ipv6")]
+            for row, address in rows:
+                done = row["status"]["state"] == "done"
+                if address in wanted and not (done and wanted[address] <= known.get(row["row"]["identity"], set())):
+                    late.append(f"node {each.node}: {address}")
+            if client.get("/v1/status")["policy"].get("pending"):
+                late.append(f"node {each.node}: policy")
+        return late
+
+    def audit(self, namespace: str, pod: str, *, on: bool) -> None:
+        record = records.find(self._place, f"{namespace}/{pod}")
+        home = next(each for each in target.targets(self._place.name) if each.node == record.node)
+        client = AdminClient.of(home)
+        number = next(
+            item["id"]
+            for item in client.get("/v1/endpoints")["items"]
+            if (item["namespace"], item["pod"]) == (namespace, pod)
+        )
+        client.put(f"/v1/endpoints/{number}/config", {"PolicyAuditMode": "Enabled" if on else "Default"})
 
     @staticmethod
     def _wait(late: Callable[[], list[str]], what: str) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ciliumpy.model.options import PolicyOptions
 
 WORLD_ADDRESSES = ("192.0.2.10", "2001:db8::10")  # RFC 5737, RFC 3849
+WORLD_OTHERS = ("192.0.2.20", "2001:db8::20")  # it answers there too
 _FIRST_NODE = 11
 _MOST_NODES = 50
 _LEAST_MTU, _MOST_MTU = 1330, 65535  # 1280, which IPv6 wants of a pod's device, and 50 of the tunnel's headers
@@ -125,7 +126,8 @@ def _checked(spec: LabSpec, where: str) -> LabSpec:
     least = _LEAST_MTU + (_OVER_IPV6 if spec.tunnels_over_ipv6() else 0)
     if not least <= spec.mtu <= _MOST_MTU:
         raise CiliumpyError(f"{where}: mtu must be {least} to {_MOST_MTU}, not {spec.mtu}", exit_code=2)
-    taken = [(f"the world's address {address}", ipaddress.ip_network(address)) for address in WORLD_ADDRESSES]
+    world = WORLD_ADDRESSES + WORLD_OTHERS
+    taken = [(f"the world's address {address}", ipaddress.ip_network(address)) for address in world]
     for field, texts in (("wire", spec.wire), ("podCIDRs", spec.pod_cidrs)):
         for version, text in zip((4, 6), texts, strict=True):
             try:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits until the agents enforce what was written: who applies a policy and tries it at once sees it at work."""
+"""Waits until the agents enforce what was written: who applies a policy and tries it at once sees it at work.
+
+That goes for what policies name, too: services, their endpoints, CIDR groups.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 10.0
 _UNCHANGED_S = 1.0  # a new text with the old meaning changes no row
 _POLL_S = 0.02
+# What policies name: the agents' tables of it.
+_TABLES = {"Service": "services", "EndpointSlice": "endpoint-slices", "CiliumCIDRGroup": "cidr-groups"}
+_KINDS = (*POLICY_KINDS, *_TABLES)
 
 
 class _Row(NamedTuple):
@@ -48,7 +54,7 @@ class Policies:
 
         An agent that does not answer is not waited for. CiliumpyError where one cannot enforce it, or not in time.
         """
-        wanted = {tuple(key): what for key, what in changes.items() if key.kind in POLICY_KINDS and what != "unchanged"}
+        wanted = {tuple(key): what for key, what in changes.items() if key.kind in _KINDS and what != "unchanged"}
         if not wanted:
             return
         begin = time.monotonic()
@@ -69,8 +75,10 @@ class Policies:
                 continue
             for key, what in wanted.items():
                 row, before = now.get(key), self._before[node].get(key)
-                if what == "deleted":
-                    taken = row is None and not behind
+                if behind and (what == "deleted" or key[0] in _TABLES):  # there is no row to tell
+                    taken = False
+                elif what == "deleted":
+                    taken = row is None
                 elif row is None or row.state == "pending":
                     taken = False
                 else:
@@ -83,8 +91,13 @@ class Policies:
 
 
 def _is_behind(client: AdminClient) -> bool:
-    """Whether the agent has yet to carry into the kernel what its tables say: a deleted policy has no row to tell."""
-    return bool(client.get("/v1/status")["policy"].get("pending"))
+    """Whether the agent has yet to carry into the kernel what its tables say."""
+    if client.get("/v1/status")["policy"].get("pending"):
+        return True
+    named = {prefix for item in client.get("/v1/statedb/cidr-groups")["items"] for prefix in item["row"]["prefixes"]}
+    return bool(named) and not named <= {
+        item["row"]["prefix"] for item in client.get("/v1/statedb/installed-prefixes")["items"]
+    }
 
 
 def _rows(client: AdminClient) -> dict[tuple[str, ...], _Row]:
@@ -94,4 +107,8 @@ def _rows(client: AdminClient) -> dict[tuple[str, ...], _Row]:
         status = item.get("status", {})
         key = (row["kind"], row["namespace"], row["name"])
         found[key] = _Row(item["revision"], status.get("state", "done"), status.get("error", ""))
+    for kind, table in _TABLES.items():
+        for item in client.get(f"/v1/statedb/{table}")["items"]:
+            key = (kind, item["row"].get("namespace", ""), item["row"]["name"])
+            found[key] = _Row(item["revision"], "done", "")
     return found

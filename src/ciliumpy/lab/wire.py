@@ -97,8 +97,8 @@ def _set_up_node(gateway: tuple[str, ...]) -> None:
 
 def _set_up_world() -> None:
     loopback = links.need("lo").ifindex
-    v4, v6 = spec.WORLD_ADDRESSES
-    addresses.set_addresses(loopback, ["127.0.0.1/8", "::1/128", f"{v4}/32", f"{v6}/128"])
+    own = [f"{a}/{128 if ':' in a else 32}" for a in spec.WORLD_ADDRESSES + spec.WORLD_OTHERS]
+    addresses.set_addresses(loopback, ["127.0.0.1/8", "::1/128", *own])
 
 
 def route_pods(place: Place, pod_cidrs: dict[str, str]) -> None:

@@ -14,28 +14,41 @@ from ciliumpy.connectivity import catalog, judge, junit, report, select
 from ciliumpy.connectivity.actor import Actor, Wrong
 from ciliumpy.connectivity.evidence import Table, pick
 from ciliumpy.connectivity.plan import (
+    CLUSTER_NETWORK_POLICY,
     EGRESS,
     HOST_FIREWALL,
     INGRESS,
+    L7_POLICY,
+    NO_PROXY,
     OUTSIDE,
+    OUTSIDE_OTHER,
     PING,
     SECOND_NODE,
     TCP,
+    Audit,
     Cast,
     Check,
     Party,
+    Relabel,
+    Scenario,
     allowed,
+    audited,
     denied,
+    for_a_proxy,
 )
+from ciliumpy.connectivity.policies import around, around_but, single
 from ciliumpy.connectivity.progress import Progress
 from ciliumpy.connectivity.result import Failure, Outcome, Result
-from ciliumpy.connectivity.run import _Test
+from ciliumpy.connectivity.run import _Changing, _Test
 from ciliumpy.connectivity.seen import Conversation, Seen, Telescope
+from ciliumpy.connectivity.stage import lacking
 from ciliumpy.flows.columns import POLICY_VERDICT
 from ciliumpy.kit.errors import CiliumpyError
-from ciliumpy.model.cnp import decode_policy
 from ciliumpy.model.options import PolicyOptions
+from ciliumpy.model.verdicts import Enforcement
 from ciliumpy.proto.observer_pb2 import GetFlowsResponse
+from ciliumpy.store.decode import decode
+from ciliumpy.store.kinds import POLICY_KINDS, key_of
 
 
 def party(key: str, node: str, number: int, kind: str = "pod") -> Party:
@@ -54,6 +67,7 @@ CAST = Cast(
     party("host", "n1", 7, "host"),
     party("host-far", "n2", 8, "host"),
     party("outside", "", 9, "outside"),
+    party("outside-other", "", 10, "outside"),
 )
 
 
@@ -73,10 +87,19 @@ def test_every_test_can_be_played_and_its_policies_are_taken() -> None:
                     ends = (action.source, action.target)
                     assert (SECOND_NODE in needs) or all(end.node != "n2" for end in ends), (test.name, scenario.name)
                     assert (OUTSIDE in needs) or all(end.kind != "outside" for end in ends), (test.name, scenario.name)
+                    assert (OUTSIDE_OTHER in needs) or CAST.outside_other not in ends, (test.name, scenario.name)
+        options = PolicyOptions(
+            host_firewall=HOST_FIREWALL in test.needs,
+            cluster_network_policy=CLUSTER_NETWORK_POLICY in test.needs,
+            l7_proxy=L7_POLICY in test.needs,
+        )
         for document in documents:
-            decoded = decode_policy(dict(document), PolicyOptions(host_firewall=HOST_FIREWALL in test.needs))
-            assert decoded.rules
-            assert not decoded.notices
+            decoded = decode(key_of(document), dict(document), origin="", options=options)
+            assert decoded is not None
+            if document["kind"] in POLICY_KINDS:
+                assert decoded.row.rules
+            assert not [text for _, text in decoded.notices if "proxy" not in text], test.name
+            assert bool(decoded.notices) == (L7_POLICY in test.needs), test.name
 
 
 def names(*texts: str, missing: tuple[str, ...] = ()) -> dict[str, list[str]]:
@@ -139,6 +162,84 @@ def test_a_denied_action_needs_silence_and_the_right_drop() -> None:
     answer = flow(reason=133, of=THERE.back)  # dropped too late: the question has arrived
     for wrong in (flow(reason=181), flow(reason=133, at="egress"), flow(reason=133, node="n2"), answer):
         assert "dropped for another reason" in judge.faults(action, LOST, [wrong])[0]
+
+
+def test_an_audited_action_needs_its_answer_and_to_be_told_of() -> None:
+    (action, _) = audited(CAST.client, CAST.echo, TCP, at=INGRESS)
+    told = flow()._replace(forwarded=False, audited=True)
+    assert judge.faults(action, SENT, [flow(), told]) == []
+    assert judge.faults(action, SENT, [flow()]) == ["no audited flow at ingress on node n1"]
+    assert judge.faults(action, LOST, [flow(reason=133)])[0] == "failed (timeout): timed out"
+    egress = told._replace(at="egress")
+    assert judge.faults(action, SENT, [flow(), told, egress]) == ["audited at egress on node n1, and should be allowed"]
+    (plain, _) = allowed(CAST.client, CAST.echo, TCP)
+    assert judge.faults(plain, SENT, [flow(), told]) == ["audited at ingress on node n1, and should be allowed"]
+
+
+def test_what_is_for_a_proxy_needs_a_drop_that_says_what_was_asked_for() -> None:
+    (action, _) = for_a_proxy(CAST.client, CAST.echo, TCP, at=INGRESS, wants="wants http GET /")
+    drop = flow(reason=NO_PROXY)
+    assert judge.faults(action, LOST, [drop._replace(summary="TCP; ns/p wants http GET / (spec)")]) == []
+    assert judge.faults(action, LOST, [drop]) == ["the drop's flow says '', and not 'wants http GET /'"]
+    assert "dropped for another reason: POLICY_DENIED" in judge.faults(action, LOST, [flow(reason=133)])[0]
+
+
+def test_prefixes_of_what_is_outside() -> None:
+    one, other = (party("x", "", number, "outside") for number in (9, 10))
+    assert single(one) == ["10.0.0.9/32", "fd00::9/128"]
+    assert around(one, other) == ["10.0.0.8/30", "fd00::/123"]
+    assert around_but(one, other) == [
+        {"cidr": "10.0.0.8/30", "except": ["10.0.0.10/32"]},
+        {"cidr": "fd00::/123", "except": ["fd00::10/128"]},
+    ]
+    assert around(one, other._replace(addresses={4: "10.0.0.9"})) == ["10.0.0.9/32"]
+
+
+def test_what_agents_do_not_do_is_missing_by_name() -> None:
+    assert lacking(PolicyOptions()) == {
+        "host-firewall": "policy.hostFirewall is off",
+        "cluster-network-policy": "policy.clusterNetworkPolicy is off",
+    }
+    assert lacking(PolicyOptions(host_firewall=True, cluster_network_policy=True)) == {}
+    narrow = PolicyOptions(l7_proxy=False, icmp_rules=False, cidr_match_mode=("pods",))
+    assert {"l7-policy", "icmp-policy", "cidr-outside-only"} <= lacking(narrow).keys()
+    with pytest.raises(CiliumpyError, match=r"policy\.auditMode is on"):
+        lacking(PolicyOptions(audit_mode=True))
+    with pytest.raises(CiliumpyError, match=r"policy\.enforcement is never"):
+        lacking(PolicyOptions(enforcement=Enforcement.NEVER))
+
+
+def test_what_a_scenario_changes_of_pods_is_undone() -> None:
+    done: list[tuple[object, ...]] = []
+
+    def relabel(pod: Party, app: str = "") -> None:
+        done.append(("relabel", pod.key, app))
+        if app == "bad":
+            raise CiliumpyError("no such label")
+
+    def audit(pod: Party, *, on: bool) -> None:
+        done.append(("audit", pod.key, on))
+
+    runner: Any = SimpleNamespace(
+        stage=SimpleNamespace(relabel=relabel, audit=audit),
+        progress=Progress(io.StringIO()),
+        check_going=lambda: None,
+        cluster=None,
+    )
+    chosen: Any = SimpleNamespace(test=SimpleNamespace(name="test"))
+    played = _Test(runner, chosen)
+    steps = [Relabel(CAST.other, "client"), Audit(CAST.echo, on=True), Relabel(CAST.client, "bad")]
+    played._play(_Changing(Scenario(test_selection), steps))  # type: ignore[arg-type]
+    assert done == [
+        ("relabel", "other", "client"),
+        ("audit", "echo", True),
+        ("relabel", "client", "bad"),
+        ("relabel", "other", ""),
+        ("audit", "echo", False),
+        ("relabel", "client", ""),
+    ]
+    (failure,) = played.failures
+    assert failure.where == "test/test-selection/relabelling-client-app=bad"
 
 
 def test_an_exchange_on_a_connection_that_was_never_made_is_answered() -> None:

@@ -21,7 +21,8 @@ Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="Ho
 def run(file: File, wait: Wait = True, timeout: Timeout = 60.0, lab: Lab = None) -> None:
     """Apply manifests: all of them, or none if one has a fault.
 
-    A lab takes Namespaces, Pods, Deployments, CiliumNetworkPolicies and CiliumClusterwideNetworkPolicies.
+    A lab takes Namespaces, Pods, Deployments, policies of all kinds, and what these name: Services, EndpointSlices and
+    CiliumCIDRGroups.
     """
     from ciliumpy.lab import objects, place, spec, status, taken
 
