@@ -24,6 +24,7 @@ from ciliumpy.enforcement.memory import Memory, NoMemory
 from ciliumpy.enforcement.pod_ports import numbers_of
 from ciliumpy.enforcement.prefixes import Prefixes
 from ciliumpy.enforcement.room import WAITS, Room
+from ciliumpy.enforcement.slots import turning
 from ciliumpy.enforcement.vectors import Vectors
 from ciliumpy.policy.compile import DEFAULTS
 from ciliumpy.policy.repository import PolicyKey, Repository
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 VECTOR_BITS = 1024
 SLICE_NS = 5_000_000  # the loop is never held longer
 SWEEP_S = 1.0
+TURN_S = 0.005
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +125,7 @@ class Controller:
         self._refused: dict[Variant, str] = {}  # why its policy is not in force; WAITS: it may soon be
         self._blamed: dict[Variant, set[PolicyKey]] = {}  # policies without which it would be
         self._pending: dict[Variant, int] = {}  # set that is not yet in force
+        self._turning = False  # such a set is complete, and endpoints have yet to turn to it
         self._leaving: set[int] = set()  # identities with a set in force that no endpoint shall have any more
         self._unreported: set[PolicyKey] = set()  # policies whose status is not settled
         db.table(POLICIES).reconciled = True
@@ -146,9 +149,9 @@ class Controller:
             else:
                 job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._bits.size} selector bits")
             waiting = bool(self._retired or self._cleared or self._unreported or self._dirty or self._feeds.waiting)
-            await wait_any(
-                *self._feeds.observers, self._room.feed, self._installed, timeout_s=SWEEP_S if waiting else None
-            )
+            # A status wakes nobody: look again a little later.
+            timeout_s = TURN_S if self._turning else SWEEP_S if waiting else None
+            await wait_any(*self._feeds.observers, self._room.feed, self._installed, timeout_s=timeout_s)
 
     def begin(self) -> None:
         """Show the bits that are remembered; where nobody knows what former sets' mean, they must not meet ours."""
@@ -375,10 +378,15 @@ class Controller:
     def _settle(self) -> None:
         """See which sets are in force, and say so on the policies."""
         self._installed.take()
+        self._turning = False
         installed = self._db.table(INSTALLED_SETS)
         for variant, number in list(self._pending.items()):
             row = installed.get(variant)
-            if row is not None and row.id == number:
+            if row is None or row.id != number:
+                continue
+            if turning(self._db, row):
+                self._turning = True
+            else:
                 del self._pending[variant]
                 self._unreported |= self._repository.policies_of(variant.identity)
         for identity in list(self._leaving):
