@@ -33,6 +33,7 @@ class Fault(NamedTuple):
 
 
 EGRESS_AND_INGRESS = ("^echo-ingress$/by-(label|port)$", "^client-egress$/by-(label|port)$")
+TIERS_AND_PROXIES = ("^tier-admin-pass$", "^echo-ingress-l7$/http$")
 FAULTS = (
     Fault(
         "policy-lookup-always-allows",
@@ -67,6 +68,27 @@ FAULTS = (
         ("^host-entity-ingress-deny$", "^echo-ingress-port-range$"),
         r"echo-ingress-port-range/port-range/udp-ipv[46]-\d+",
         "succeeded, and should be denied at ingress",
+    ),
+    Fault(
+        "pass-skips-nothing",
+        (Change("policy.h", "\t\tif (l < *next)\n\t\t\tcontinue;\n", ""),),
+        TIERS_AND_PROXIES,
+        r"tier-admin-pass/passed-and-decided-by-nobody/tcp-ipv[46]-[01]",
+        r"POLICY_DENY",
+    ),
+    Fault(
+        "rules-for-a-proxy-allow",
+        (Change("policy.h", "\t\treturn DROP_NO_PROXY;\n", "\t\treturn 0;\n"),),
+        TIERS_AND_PROXIES,
+        r"echo-ingress-l7/http/tcp-ipv[46]-[01]",
+        "succeeded, and should be denied at ingress",
+    ),
+    Fault(
+        "audited-as-if-allowed",
+        (Change("policy.h", "\tref->verdict |= RULE_AUDITED;\n", "\tref->verdict = RULE_ALLOWED;\n"),),
+        ("^policy-audit-mode-egress$", "^echo-ingress-l7$/http$"),
+        r"policy-audit-mode-egress/egress/(tcp|udp|ping)-ipv[46]-\d+",
+        "no audited flow at egress on node n1",
     ),
     Fault(
         "ingress-skipped",

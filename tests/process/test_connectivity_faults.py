@@ -33,7 +33,9 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     objects = folder / "objects"
     shutil.copytree(build.OBJECTS, objects)
-    (folder / "lab.yaml").write_text(f"agent: {{paths: {{objects: {objects}}}}}\n")
+    (folder / "lab.yaml").write_text(
+        f"agent: {{paths: {{objects: {objects}}}, policy: {{clusterNetworkPolicy: true}}}}\n"
+    )
     made = LabUnderTest(f"cptf{os.getpid()}")
     made.objects = objects
     try:
