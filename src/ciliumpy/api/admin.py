@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AUDIT_MODES = {"Enabled": True, "Disabled": False, "Default": None}
-SLICE = 256  # rows that are encoded before other jobs have their turn
 
 _log = logging.getLogger(__name__)
 
@@ -259,10 +258,10 @@ def _items(rows: Sequence[T], convert: Callable[[T], Mapping[str, Any]]) -> Resp
 
     async def body() -> AsyncIterator[bytes]:
         yield b'{"items":['
-        for start in range(0, len(rows), SLICE):
-            part = [_json(convert(row)) for row in rows[start : start + SLICE]]
-            yield ("," if start else "").encode() + ",".join(part).encode()
-            await asyncio.sleep(0)
+        comma = b""
+        async for part in statedb.in_slices(rows, lambda row: _json(convert(row))):
+            yield comma + ",".join(part).encode()
+            comma = b","
         yield b"]}"
 
     return StreamingResponse(body(), media_type="application/json")

@@ -6,17 +6,22 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import TYPE_CHECKING, Any
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from ciliumpy.state.observer import Change, Observer
     from ciliumpy.state.table import Table
 
-SLICE = 256  # rows that are encoded before other jobs have their turn
+SLICE_S = 0.0025  # of encoding, before other jobs have their turn
+T = TypeVar("T")
+S = TypeVar("S")
+
 MOST_BEHIND = 10_000  # deletions that are kept for a watcher who does not read
 
 
@@ -76,19 +81,26 @@ async def _news(observer: Observer[Any]) -> None:
 
 
 async def _lines(changes: Sequence[Change[Any]], *, initial: bool) -> AsyncIterator[bytes]:
-    for start in range(0, len(changes), SLICE):
-        yield b"".join(
-            _line(
-                {
-                    "revision": change.revision,
-                    "deleted": change.deleted,
-                    "initial": initial,
-                    "row": plain(msgspec.to_builtins(change.row, builtin_types=(bytes,))),
-                }
-            )
-            for change in changes[start : start + SLICE]
-        )
-        await asyncio.sleep(0)
+    def line(change: Change[Any]) -> bytes:
+        row = plain(msgspec.to_builtins(change.row, builtin_types=(bytes,)))
+        return _line({"revision": change.revision, "deleted": change.deleted, "initial": initial, "row": row})
+
+    async for part in in_slices(changes, line):
+        yield b"".join(part)
+
+
+async def in_slices(rows: Sequence[T], convert: Callable[[T], S]) -> AsyncIterator[list[S]]:
+    """Convert slice by slice: rows are of any size, and some thousand in one go would hold up the agent."""
+    part: list[S] = []
+    began = time.monotonic()
+    for row in rows:
+        part.append(convert(row))
+        if time.monotonic() - began > SLICE_S:
+            yield part
+            await asyncio.sleep(0)
+            part, began = [], time.monotonic()
+    if part:
+        yield part
 
 
 def _line(value: dict[str, Any]) -> bytes:
@@ -105,5 +117,6 @@ def plain(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=4096)
 def camel(name: str) -> str:
     return re.sub(r"_(.)", lambda match: match[1].upper(), name)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 PASS_EVERY_S = 60.0
-_THRESHOLDS = (50_000, 20, 1_000_000)  # the last is never reached: full passes are ours
+_THRESHOLDS = (20_000, 5, 1_000_000)  # the last is never reached: full passes are ours
 
 
 def begin() -> None:

@@ -384,9 +384,8 @@ class Endpoints:
                 named = {change.row.name for change in namespaces.take()}
                 if named:
                     affected |= _by_id(row for row in self._table.all() if row.namespace in named)
-                numbered = self._newcomers.follow(change.row for change in identities.take())
-                if numbered:
-                    affected |= _by_id(row for row in self._table.all() if row.labels in numbered)
+                for labels in self._newcomers.follow(change.row for change in identities.take()):
+                    affected |= _by_id(self._table.by("labels", labels))
                 with self._db.write() as txn:
                     changed = [row.id for row in affected.values() if self._follow(txn, row)]
                 await self._remember(changed)

@@ -35,7 +35,7 @@ from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, Sel
 from ciliumpy.tables.source import POLICIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ciliumpy.enforcement.counting import KernelCounts
     from ciliumpy.model.options import PolicyOptions
@@ -170,7 +170,7 @@ class Controller:
         changed = await self._feeds.follow()
         self.named.set()
         self._dirty |= changed.subjects
-        self._unreported = (self._unreported | changed.policies) & self._feeds.known
+        self._unreported = (self._unreported | changed.policies) & self._feeds.known.keys()
         await self._write_vectors(changed.vectors)
         # After a start the former agent's sets hold what waits for its prefixes: ours would open it.
         self._begun = self._begun or not self._feeds.held
@@ -178,7 +178,7 @@ class Controller:
             await self._renew_counts()
             await self._compile()
         self._compiling = False
-        self._settle()
+        await self._settle()
         if not (self._pending or self._dirty or self._refused or self._feeds.held):
             self._realised = self._repository.revision
         self._retire()
@@ -251,6 +251,7 @@ class Controller:
                 self._refuse(variant, self._room.ask(str(error)))
             except DoesNotFitError as error:
                 self._refuse(variant, str(error))
+            await self._breathe()
         # On disk first: an agent that starts after a crash must know what a bit in the kernel means.
         if new and (fault := self._remember()):
             self._bits.give_back(new, self._cleared)
@@ -375,7 +376,7 @@ class Controller:
 
     # What came of it.
 
-    def _settle(self) -> None:
+    async def _settle(self) -> None:
         """See which sets are in force, and say so on the policies."""
         self._installed.take()
         self._turning = False
@@ -388,28 +389,28 @@ class Controller:
                 self._turning = True
             else:
                 del self._pending[variant]
-                self._unreported |= self._repository.policies_of(variant.identity)
         for identity in list(self._leaving):
             if all(Variant(identity, row.named_ports) in self._sets[identity] for row in self._in_force(identity)):
                 self._leaving.discard(identity)
-                self._unreported |= self._repository.policies_of(identity)
         table = self._db.table(POLICIES)
+        unsettled = {variant.identity for variant in (*self._pending, *self._refused)} | self._leaving
         for key in list(self._unreported):
-            errors, waiting = self._state_of(key)
-            if errors or not waiting:
-                table.set_status(key, table.revision_of(key), "error" if errors else "done", errors)
+            errors, waiting = self._state_of(key, unsettled)
+            if errors or not waiting:  # of what was taken over: it may have changed since
+                table.set_status(key, self._feeds.known[key], "error" if errors else "done", errors)
             if not errors and not waiting:
                 self._unreported.discard(key)
+            await self._breathe()
 
     def _in_force(self, identity: int) -> list[InstalledSet]:
         return self._db.table(INSTALLED_SETS).by("identity", identity)
 
-    def _state_of(self, key: PolicyKey) -> tuple[str, bool]:
-        """Why a policy is not in force somewhere, and whether it is still on its way."""
+    def _state_of(self, key: PolicyKey, unsettled: Collection[int]) -> tuple[str, bool]:
+        """Why a policy is not in force somewhere, and whether it is still on its way; identities that may not be."""
         if self._feeds.is_held(key):
             return "", True
         sets = self._db.table(POLICY_SETS)
-        subjects = self._repository.selected_by(key)
+        subjects = self._repository.selected_by(key).intersection(unsettled) if unsettled else set()
         variants = [variant for identity in sorted(subjects) for variant in self._sets.get(identity, ())]
         for variant in variants:
             if (refused := self._refused.get(variant, WAITS)) and key in self._blamed[variant]:

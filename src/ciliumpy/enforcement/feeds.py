@@ -55,8 +55,8 @@ class Feeds:
         self._pod_ports = PodPorts()
         self._identity_rows = db.table(IDENTITIES)
         self._installed = db.table(INSTALLED_PREFIXES)
-        self.known: set[PolicyKey] = set()
-        """All policies there are."""
+        self.known: dict[PolicyKey, int] = {}
+        """All policies there are, and which revision of each was taken over."""
         self._held: dict[PolicyKey, Policy] = {}  # policies whose prefixes are not in force yet
         self._serving: set[tuple[str, str, str]] = set()  # services that policies name
         self._policies = db.table(POLICIES).observe("enforcement")
@@ -163,12 +163,12 @@ class Feeds:
             key = PolicyKey(row.kind, row.namespace, row.name)
             self._held.pop(key, None)
             if change.deleted:
-                self.known.discard(key)
+                self.known.pop(key, None)
                 self._prefixes.need(key, ())
                 self._prefixes.need(("in force", key), ())
                 changed.subjects.update(self._repository.remove_policy(key))
             else:
-                self.known.add(key)
+                self.known[key] = change.revision
                 self._prefixes.need(key, named_by(row.rules))
                 changed.policies.add(key)
                 if self._prefixes.of(key):

@@ -19,6 +19,7 @@ Words = NDArray[np.uint64]
 Answers = NDArray[np.uint32]
 
 _BITS = 14
+_COMMON = 4  # missing keys that are given to all their positions at once: after `clear` most of a burst has one key
 # Odd numbers without pattern, one a word of a key; a key's place is the upper bits of the sum of products.
 _FACTORS = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xFF51AFD7ED558CCD)
 
@@ -59,6 +60,13 @@ class Memo:
 
     def _fill(self, missing: NDArray[np.intp], words: Sequence[Words], place: Words, found: Answers) -> None:
         """Look up the keys at the positions `missing`, each once, and remember them."""
+        for _ in range(_COMMON):
+            if not len(missing):
+                return
+            first = missing[0]
+            same = np.logical_and.reduce([word[missing] == word[first] for word in words])
+            found[missing[same]] = self._learn(int(place[first]), tuple(int(word[first]) for word in words))
+            missing = missing[~same]
         asked: dict[tuple[int, ...], Any] = {}
         columns = [word[missing].tolist() for word in words]
         for position, at, key in zip(
@@ -66,8 +74,12 @@ class Memo:
         ):
             answer = asked.get(key)
             if answer is None:
-                answer = asked[key] = self._look_up(*key)
-                self._answers[at] = answer
-                self._keys[:, at] = key
-                self._valid[at] = True
+                answer = asked[key] = self._learn(at, key)
             found[position] = answer
+
+    def _learn(self, at: int, key: tuple[int, ...]) -> Sequence[int]:
+        answer = self._look_up(*key)
+        self._answers[at] = answer
+        self._keys[:, at] = key
+        self._valid[at] = True
+        return answer

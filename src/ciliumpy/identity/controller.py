@@ -49,6 +49,7 @@ class Controller:
         self._objects = db.table(IDENTITY_OBJECTS).observe("identity")
         self._requests = db.table(IDENTITY_REQUESTS).observe("identity")
         self._failures = 0
+        self._open: dict[Labels, None] = {}  # label sets asked for, to be looked at
         self._lost: set[int] = set()
         self._leaving: set[int] = set()  # whose objects are gone, and addresses have it still
         self._begun: set[Labels] = set()  # label sets whose objects say that they are used
@@ -84,9 +85,16 @@ class Controller:
         for request in self._requests.take():
             if request.deleted:
                 self._begun.discard(request.row.labels)
+                self._open.pop(request.row.labels, None)
+            else:
+                self._open[request.row.labels] = None
         with self._db.write() as txn:
             for change in self._objects.take():
                 row = change.row
+                former = txn.get(IDENTITIES, row.id)
+                for labels in {row.labels, former.labels if former else row.labels}:
+                    if txn.get(IDENTITY_REQUESTS, labels) is not None:
+                        self._open[labels] = None
                 if not is_allocatable(row.id) or not row.labels:
                     _log.warning("CiliumIdentity %d is ignored: it has no labels, or a number that is reserved", row.id)
                 elif not change.deleted:
@@ -103,15 +111,14 @@ class Controller:
                     txn.delete(IDENTITIES, number)
 
     def _missing(self) -> dict[Labels, int]:
-        """Label sets asked for that have no number in the store, with the number they had, or 0.
+        """Label sets asked for that have no number in the store, with the number they had, or 0: of those to look at.
 
         And those whose number nobody uses yet: the object must say that somebody does, or it may be collected.
         """
         objects, known = self._db.table(IDENTITY_OBJECTS), self._db.table(IDENTITIES)
         used, requests = self._db.table(ENDPOINT_OBJECTS), self._db.table(IDENTITY_REQUESTS)
         missing: dict[Labels, int] = {}
-        for request in requests.all():
-            labels = request.labels
+        for labels in [labels for labels in self._open if labels in requests]:
             present = objects.by("labels", labels)
             if present and (labels in self._begun or used.by("identity", present[0].id)):
                 self._answer(labels)
@@ -122,9 +129,12 @@ class Controller:
                 missing[labels] = former
             else:
                 self._answer(labels)
-        return missing
+        # Who had a number gets it before another is given it.
+        return dict(sorted(missing.items(), key=lambda item: not item[1]))
 
     def _answer(self, labels: Labels, error: str = "") -> None:
+        if not error:
+            self._open.pop(labels, None)
         table = self._db.table(IDENTITY_REQUESTS)
         table.set_status(labels, table.revision_of(labels), "error" if error else "done", error)
 

@@ -110,11 +110,11 @@ class Repository:
         """Add a subject or give it other labels."""
         special = Subject(HOST in labels, INIT in labels)
         known = identity in self._subjects and special == self.kind(identity)
-        gained, lost = self._subjects.set_identity(identity, labels)
+        changed = self._subjects.set_identity(identity, labels)
         self._special.pop(identity, None)
         if special != POD:
             self._special[identity] = special
-        return {identity} if gained or lost or not known else set()
+        return {identity} if changed or not known else set()
 
     def remove_subject(self, identity: int) -> None:
         self._subjects.remove_identity(identity)

@@ -101,19 +101,18 @@ class SelectorCache:
 
     # Identities.
 
-    def set_identity(self, identity: int, labels: tuple[str, ...]) -> tuple[set[Selector], set[Selector]]:
-        """Add an identity or give it other labels; the selectors that it meets now, and those it met before only."""
+    def set_identity(self, identity: int, labels: tuple[str, ...]) -> bool:
+        """Add an identity or give it other labels; whether it meets other selectors than before."""
         slot = self._slots.get(identity)
         if slot is not None and self._texts[slot] == labels:
-            return set(), set()
-        before = set(self.numbers_of(identity))
+            return False
         slot = self._place(identity, labels)
-        now = self._meets(self._labels[slot])
-        self._met[slot] = 0
-        for number in now:
-            self._met[slot, number >> 3] |= 1 << (number & 7)
-        gained, lost = now - before, before - now
-        return {self._by_number[n].selector for n in gained}, {self._by_number[n].selector for n in lost}
+        flags = np.zeros(8 * self._met.shape[1], dtype=np.uint8)
+        flags[list(self._meets(self._labels[slot]))] = 1
+        met = np.packbits(flags, bitorder="little")
+        changed = not np.array_equal(met, self._met[slot])
+        self._met[slot] = met
+        return changed
 
     def set_identities(self, labels: Mapping[int, tuple[str, ...]]) -> Iterator[None]:
         """Add many at once, or give them other labels. Each step is short; what is asked between them is not final."""
@@ -131,16 +130,14 @@ class SelectorCache:
                 self._write_column(entry)
                 yield
 
-    def remove_identity(self, identity: int) -> set[Selector]:
-        """Remove an identity; the selectors that it met."""
-        met = set(self.met_by(identity))
+    def remove_identity(self, identity: int) -> None:
+        """Forget an identity, if it is known."""
         slot = self._slots.pop(identity, None)
         if slot is not None:
             self._index.drop(slot, self._labels[slot])
             self._identities[slot], self._texts[slot], self._labels[slot] = 0, (), ()
             self._met[slot] = 0
             heapq.heappush(self._free, slot)
-        return met
 
     def _place(self, identity: int, texts: tuple[str, ...]) -> int:
         """Put the identity with these labels into the index; its row."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from ciliumpy.store.interface import Key, Read, Store, StoreState
 from ciliumpy.tables.source import PROBLEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from ciliumpy.state.database import Database
     from ciliumpy.state.jobs import Job
@@ -79,13 +80,22 @@ class Reflector:
         return await asyncio.to_thread(collect)
 
     async def keep(self) -> None:
-        """Job: remember what the disk had no room for as soon as it has, also if nothing changes any more."""
-        while True:
-            await self._unsaved.wait()
-            await asyncio.sleep(AGAIN_S)
-            await self._save()
-            if self._job is not None:
-                self._report(self._job)
+        """Job: remember what is in force, and what the disk had no room for as soon as it has.
+
+        Beside `run`: a disk that takes seconds must not keep the next change from taking effect.
+        """
+        try:
+            while True:
+                await self._unsaved.wait()
+                self._unsaved.clear()
+                await self._save()
+                if self._job is not None:
+                    self._report(self._job)
+                if self._memory_fault:
+                    await asyncio.sleep(AGAIN_S)
+        finally:  # the agent ends
+            with contextlib.suppress(CiliumpyError):
+                self._last_good.save(*_sorted(self._remember))
 
     async def run(self, job: Job) -> None:
         """Follow the store for ever."""
@@ -106,7 +116,9 @@ class Reflector:
             if batch.synced and not complete:
                 complete = True
                 await self._finish(seen)
-            if complete or len(self._remember) >= SAVE_AT:
+            if complete and self._remember:
+                self._unsaved.set()
+            elif len(self._remember) >= SAVE_AT:
                 await self._save()
             self._report(job)
 
@@ -174,21 +186,22 @@ class Reflector:
             if not self._remember and not self._memory_fault:
                 return
             pending, self._remember = self._remember, {}
-            objects = [(key, *saved) for key, saved in pending.items() if saved is not None]
-            forgotten = [key for key, saved in pending.items() if saved is None]
-            if not await self._in_memory(self._last_good.save, objects, forgotten):
+            if not await self._in_memory(self._last_good.save, *_sorted(pending)):
                 self._remember = pending | self._remember
 
     async def _in_memory(self, change: Callable[..., None], *arguments: Any) -> bool:
         """Change the last good versions in a thread. A disk that is full must not keep policies from taking effect."""
+        thread = asyncio.get_running_loop().run_in_executor(None, change, *arguments)
         try:
-            await asyncio.to_thread(change, *arguments)
+            await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            await asyncio.wait([thread])  # or it would come after what is saved last
+            raise
         except CiliumpyError as error:
             self._memory_fault = error.message
             self._unsaved.set()
             return False
         self._memory_fault = ""
-        self._unsaved.clear()
         return True
 
     def _report(self, job: Job) -> None:
@@ -196,6 +209,12 @@ class Reflector:
             job.degraded(self.state.message or self._memory_fault)
         else:
             job.ok(f"{len(self._catalog)} objects")
+
+
+def _sorted(pending: Mapping[Key, tuple[str, bytes] | None]) -> tuple[list[tuple[Key, str, bytes]], list[Key]]:
+    """Return what to remember, and what to forget."""
+    objects = [(key, *saved) for key, saved in pending.items() if saved is not None]
+    return objects, [key for key, saved in pending.items() if saved is None]
 
 
 def _said(problem: Problem) -> str:

@@ -48,6 +48,7 @@ ENDPOINTS = TableSpec(
     indexes={
         "pod": lambda r: ((r.namespace, r.pod),),
         "identity": lambda r: (r.identity,),
+        "labels": lambda r: (r.labels,),
         "ip": lambda r: tuple(a for a in (r.ipv4, r.ipv6) if a),
         "container": lambda r: ((r.container_id, r.interface),),
     },

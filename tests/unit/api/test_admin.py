@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ciliumpy.api.admin import SLICE, AdminContext
+from ciliumpy.api.admin import AdminContext
 from ciliumpy.api.admin_server import serve
 from ciliumpy.client.admin import AdminClient
 from ciliumpy.daemon import config
@@ -24,6 +24,8 @@ from ciliumpy.state.database import Database
 from ciliumpy.tables.identities import IDENTITIES, Identity
 from ciliumpy.tables.registry import ALL_TABLES
 from tests.golden.agents import objects
+
+ROWS = 10_000  # some 100 ms of encoding
 
 
 class Agent:
@@ -130,7 +132,7 @@ async def test_a_defect_is_an_answer_and_a_log_line(tmp_path: Path, caplog: pyte
 async def test_a_long_list_lets_others_have_their_turn(tmp_path: Path) -> None:
     agent = Agent()
     with agent.db.write() as txn:
-        for number in range(20 * SLICE + 1):
+        for number in range(ROWS):
             txn.upsert(IDENTITIES, Identity(number, (f"k8s:a={number}",)))
     async with served(agent, tmp_path / "agent.sock") as client:
         asked = asyncio.get_running_loop().create_task(asyncio.to_thread(client.get, "/v1/identities"))
@@ -139,7 +141,7 @@ async def test_a_long_list_lets_others_have_their_turn(tmp_path: Path) -> None:
             turns += 1
             await asyncio.sleep(0)
         items = (await asked)["items"]
-    assert [item["id"] for item in items] == list(range(20 * SLICE + 1))
+    assert [item["id"] for item in items] == list(range(ROWS))
     assert turns > 20
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -291,6 +292,30 @@ async def test_a_full_disk_keeps_no_policy_from_taking_effect(
         monkeypatch.undo()
         await running.until(lambda: running.health.get("store").state == "ok")
         assert running.last_good.get(Key("CiliumNetworkPolicy", "shop", "a")) is not None
+
+
+async def test_a_slow_disk_keeps_no_policy_from_taking_effect(
+    root: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed = threading.Event()
+    async with agent(root, state) as running:
+        await running.until(lambda: running.health.get("store").message == "0 objects")
+        save = running.last_good.save
+
+        def slow(*what) -> None:
+            freed.wait(60)
+            save(*what)
+
+        monkeypatch.setattr(running.last_good, "save", slow)
+        write(root / "one.yaml", policy("one"))
+        await running.until(lambda: "one" in running.names())
+        write(root / "two.yaml", policy("two"))
+        await running.until(lambda: "two" in running.names())
+        freed.set()
+    memory = LastGood(state / "last-good")
+    kept = {name: memory.get(Key("CiliumNetworkPolicy", "shop", name)) for name in ("one", "two")}
+    memory.close()
+    assert all(kept.values()), "also what came last, though the agent ended at once"
 
 
 def test_a_damaged_memory_is_put_aside(state: Path, caplog: pytest.LogCaptureFixture) -> None:
