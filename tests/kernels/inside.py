@@ -36,9 +36,10 @@ class Guest:
         takes = getattr(item, "fixturenames", ())
         argued = item._fixtureinfo.argnames
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        if params.get("name") == "datapath_wide":
-            # That of the oldest compiler, which verifiers walk longest, and loaded once.
-            return params["compiler"] == min(build.installed_clangs()) and "compiled" in takes
+        if "compiler" in params and (params["name"] == "datapath_wide" or "compiled" not in takes):
+            # Wide, or with a constant of its own: that of the oldest compiler, which verifiers walk longest.
+            oldest = params["compiler"] == min(build.installed_clangs())
+            return oldest and (params["name"] == "datapath" or "compiled" in takes)
         return "/kernels/" in item.nodeid or "compiled" in takes or "make_node" not in argued
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
