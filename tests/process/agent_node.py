@@ -6,6 +6,7 @@ Everything is anonymous or below a temporary folder.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import itertools
 import json
@@ -240,7 +241,7 @@ class AgentNode:
             return str(self.get("/v1/health")["status"])
         return "down"
 
-    def until(self, condition: Any, timeout_s: float = 5.0) -> Any:
+    def until(self, condition: Any, timeout_s: float = 10.0) -> Any:
         """Wait until it holds; the agent tells of changes nowhere outside of itself, so it is asked."""
         until = time.monotonic() + timeout_s
         while not (found := condition()):
@@ -332,3 +333,39 @@ class AgentNode:
             self.world.close()
         if self.bpffs.exists():
             shutil.rmtree(self.bpffs)
+
+
+def policy(name: str, subject: str, *, peer: str | None, port: int = 8080) -> dict[str, Any]:
+    """Allow only `peer` (nobody, if None) to `subject` on a TCP port."""
+    rules: list[dict[str, Any]] = []
+    if peer is not None:
+        rules = [
+            {
+                "fromEndpoints": [{"matchLabels": {"app": peer}}],
+                "toPorts": [{"ports": [{"port": str(port), "protocol": "TCP"}]}],
+            }
+        ]
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"endpointSelector": {"matchLabels": {"app": subject}}, "ingress": rules or [{}]},
+    }
+
+
+def passes(connection: socket.socket) -> bool:
+    """Tell whether a byte sent on the connection is acknowledged within half a second."""
+    connection.sendall(b"x")
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        if struct.unpack("i", fcntl.ioctl(connection, 0x5411, bytes(4)))[0] == 0:  # SIOCOUTQ
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def drops(node: AgentNode, reason: int) -> int:
+    """Return how many packets the node has dropped for a reason."""
+    with node.map("cp_metrics_v1") as map_:
+        _, values = map_.items()
+    return int(values["packets"][reason * 2 : reason * 2 + 2].sum())

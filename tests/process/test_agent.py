@@ -14,27 +14,9 @@ import pytest
 
 from ciliumpy.net import links, netns
 
-from .agent_node import NODE4, NODE6, WORLD4, WORLD6
+from .agent_node import NODE4, NODE6, WORLD4, WORLD6, drops, passes, policy
 
 pytestmark = pytest.mark.root
-
-
-def policy(name: str, subject: str, *, peer: str | None, port: int = 8080) -> dict:
-    """Allow only `peer` (nobody, if None) to `subject` on a TCP port."""
-    rules = []
-    if peer is not None:
-        rules = [
-            {
-                "fromEndpoints": [{"matchLabels": {"app": peer}}],
-                "toPorts": [{"ports": [{"port": str(port), "protocol": "TCP"}]}],
-            }
-        ]
-    return {
-        "apiVersion": "cilium.io/v2",
-        "kind": "CiliumNetworkPolicy",
-        "metadata": {"name": name, "namespace": "shop"},
-        "spec": {"endpointSelector": {"matchLabels": {"app": subject}}, "ingress": rules or [{}]},
-    }
 
 
 def test_start_and_stop(node) -> None:
@@ -128,21 +110,6 @@ def test_policy_is_enforced_seen_and_lifted(node) -> None:
             connection.close()
 
 
-def passes(connection: socket.socket) -> bool:
-    """Tell whether a byte sent on the connection is acknowledged within half a second."""
-    import fcntl
-    import struct
-    import time
-
-    connection.sendall(b"x")
-    until = time.monotonic() + 0.5
-    while time.monotonic() < until:
-        if struct.unpack("i", fcntl.ioctl(connection, 0x5411, bytes(4)))[0] == 0:  # SIOCOUTQ
-            return True
-        time.sleep(0.005)
-    return False
-
-
 def test_drops_are_told_as_they_happen(node) -> None:
     a, b = node.add("a"), node.add("b")
     node.apply("policy", policy("b-from-nobody", "b", peer=None))
@@ -176,12 +143,6 @@ def test_a_spoofed_source_is_dropped(node) -> None:
         assert c.ping(target, source=mine)
         assert not c.ping(target, source=other, timeout_s=0.3), other
     assert drops(node, 132) == before + 2
-
-
-def drops(node, reason: int) -> int:
-    with node.map("cp_metrics_v1") as map_:
-        _, values = map_.items()
-    return int(values["packets"][reason * 2 : reason * 2 + 2].sum())
 
 
 def test_delete_leaves_nothing(node) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from ciliumpy.net import filters, links, netns
 
+from .agent_node import drops, passes, policy
 from .probe import Probe
-from .test_agent import drops, passes, policy
 from .test_agent_nodes import reach
 
 if TYPE_CHECKING:

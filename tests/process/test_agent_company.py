@@ -15,8 +15,7 @@ from ciliumpy.bpf import build, links, programs
 from ciliumpy.net import filters, netns
 from ciliumpy.net import links as devices
 
-from .agent_node import NODE4
-from .test_agent import policy
+from .agent_node import NODE4, policy
 
 if TYPE_CHECKING:
     from .agent_node import AgentNode, Place, Pod

@@ -11,8 +11,7 @@ import pytest
 
 from ciliumpy.net import addresses, libc, links, netns, routes
 
-from .agent_node import AgentNode
-from .test_agent import passes, policy
+from .agent_node import AgentNode, passes, policy
 
 pytestmark = pytest.mark.root
 

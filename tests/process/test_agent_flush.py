@@ -10,7 +10,7 @@ import pytest
 
 from ciliumpy.cli.__main__ import main
 
-from .test_agent import policy
+from .agent_node import policy
 
 pytestmark = pytest.mark.root
 

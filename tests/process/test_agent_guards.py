@@ -12,8 +12,7 @@ import pytest
 
 from ciliumpy.net import filters, links, netns, sysctl
 
-from .agent_node import WORLD4, AgentNode
-from .test_agent import passes, policy
+from .agent_node import WORLD4, AgentNode, passes, policy
 
 pytestmark = pytest.mark.root
 

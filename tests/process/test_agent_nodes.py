@@ -7,9 +7,8 @@ import signal
 
 import pytest
 
-from .agent_node import AgentNode, Place
+from .agent_node import AgentNode, Place, passes, policy
 from .probe import Probe
-from .test_agent import passes, policy
 
 pytestmark = pytest.mark.root
 

@@ -12,9 +12,8 @@ import pytest
 from ciliumpy.net import links, netns
 from tests.soak import scaled
 
-from .agent_node import AgentNode
+from .agent_node import AgentNode, passes, policy
 from .probe import Probe
-from .test_agent import passes, policy
 
 pytestmark = pytest.mark.root
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from .test_agent import drops, policy
+from .agent_node import drops, policy
 
 pytestmark = pytest.mark.root
 

@@ -11,7 +11,7 @@ import pytest
 
 from ciliumpy.client.admin import AdminClient
 
-from .test_agent import passes, policy
+from .agent_node import passes, policy
 
 pytestmark = pytest.mark.root
 

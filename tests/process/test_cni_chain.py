@@ -9,9 +9,8 @@ import pytest
 
 from ciliumpy.net import links, netns, sysctl
 
-from .agent_node import AgentNode, Pod
+from .agent_node import AgentNode, Pod, policy
 from .cni_runtime import Network, PluginError, need
-from .test_agent import policy
 
 pytestmark = pytest.mark.root
 

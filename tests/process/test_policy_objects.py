@@ -16,8 +16,7 @@ import pytest
 
 from ciliumpy.store.directory import journal
 
-from .agent_node import AgentNode
-from .test_agent import policy
+from .agent_node import AgentNode, policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

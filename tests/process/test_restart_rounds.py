@@ -10,9 +10,8 @@ import pytest
 
 from tests.soak import scaled
 
-from .agent_node import AgentNode, Pod
+from .agent_node import AgentNode, Pod, passes, policy
 from .probe import Probe
-from .test_agent import passes, policy
 from .test_agent_nodes import nodes, reach  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]

@@ -8,7 +8,7 @@ import pytest
 from ciliumpy.cli.bpf.policy_list import read
 from ciliumpy.client.target import Target
 
-from .test_agent import policy
+from .agent_node import policy
 
 pytestmark = pytest.mark.root
 

@@ -13,8 +13,7 @@ import pytest
 
 from tests.bpf import packets
 
-from .agent_node import NODE4, NODE6, WORLD4, WORLD6
-from .test_agent import policy
+from .agent_node import NODE4, NODE6, WORLD4, WORLD6, policy
 from .wired import Cluster, Way, bound, clusters, counter, forwarding, inside, ping, udp_there_and_back
 
 if TYPE_CHECKING:
