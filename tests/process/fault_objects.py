@@ -40,14 +40,12 @@ FAULTS = (
         (
             Change(
                 "policy.h",
-                "\treturn policy_match(class, bpf_map_lookup_elem(&cp_vector_v1, &identity), class_id);\n",
-                "\tunion rule r;\n\n"
-                "\tr.value = policy_match(class, bpf_map_lookup_elem(&cp_vector_v1, &identity), class_id);\n"
-                "\tr.ref.verdict = RULE_ALLOWED;\n\treturn r.value;\n",
+                "\tif (r.ref.verdict == RULE_DEFAULT_DENIED)\n\t\tr.ref.bit = set->denied_stat[direction];\n",
+                "\tr.ref.verdict = RULE_ALLOWED;\n",
             ),
             Change(
                 "policy.h",
-                "\tif (!class_id)\n\t\treturn rule(0, 0, 0, RULE_DEFAULT_DENIED);\n",
+                "\tif (!class_id)\n\t\treturn rule(0, set->denied_stat[direction], 0, RULE_DEFAULT_DENIED);\n",
                 "\tif (!class_id)\n\t\treturn rule(0, 0, 0, RULE_ALLOWED);\n",
             ),
         ),

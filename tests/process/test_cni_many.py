@@ -142,15 +142,18 @@ def test_a_plugin_that_is_killed_in_the_middle_leaves_what_del_removes(node: Age
 def test_an_agent_that_is_killed_in_the_middle_is_followed_by_one_that_cleans_up(node: AgentNode) -> None:
     (each,) = make(node, 1)
     net = Network(node, [OURS], version="1.1.0")
-    for _ in range(scaled(1)):
+    hits = 0
+    while hits < scaled(1):
         with ThreadPoolExecutor(1) as thread:
             failing = thread.submit(net.add, each)
             node.until(lambda: [name for name in node.devices() if name.startswith("lxc")])
             node.stop(signal.SIGKILL)
             refused = failing.exception()
-        assert isinstance(refused, PluginError)
-        assert refused.code == 11
         net.delete(each)  # queued
+        if refused is not None:  # else the ADD was done already: once more
+            assert isinstance(refused, PluginError)
+            assert refused.code == 11
+            hits += 1
         node.start()
         node.until(lambda: [name for name in node.devices() if name.startswith("lxc")] == [])
         node.until(lambda: node.get("/v1/endpoints")["items"] == [])
