@@ -133,7 +133,6 @@ class Controller:
         self._clearing: dict[int, None] = {}  # vectors whose write frees bits
         self._cleared: list[Selector] = []
         self._slice_began_ns = 0
-        self._begun = False
         self.named = asyncio.Event()
         """Set when CIDR_PREFIXES has what the policies name: before, after a start, that it lacks one says nothing."""
         self._realised = 0
@@ -172,11 +171,8 @@ class Controller:
         self._dirty |= changed.subjects
         self._unreported = (self._unreported | changed.policies) & self._feeds.known.keys()
         await self._write_vectors(changed.vectors)
-        # After a start the former agent's sets hold what waits for its prefixes: ours would open it.
-        self._begun = self._begun or not self._feeds.held
-        if self._begun:
-            await self._renew_counts()
-            await self._compile()
+        await self._renew_counts()
+        await self._compile()
         self._compiling = False
         await self._settle()
         if not (self._pending or self._dirty or self._refused or self._feeds.held):
@@ -229,11 +225,13 @@ class Controller:
 
     async def _compile(self) -> None:
         compiled: dict[Variant, CompiledPolicy] = {}
-        identities = sorted(self._dirty)
-        self._dirty.clear()
+        # One that has no set of ours yet gets none without a policy that waits: it would open what the former agent's
+        # set, or the lack of one, keeps closed.
+        held = {i for i in self._dirty if i in self._local and i not in self._sets and self._feeds.holds_back(i)}
+        identities, self._dirty = sorted(self._dirty - held), held
         for identity in identities:
             if identity not in self._local:
-                self._repository.remove_subject(identity)
+                self._feeds.remove_subject(identity)
             self._sets[identity] = self._local.variants(identity, by_ports=self._repository.asks_own_ports(identity))
             for variant in self._sets[identity]:
                 ports = NO_PORTS if variant.named_ports is None else numbers_of(variant.named_ports)
@@ -408,7 +406,7 @@ class Controller:
     def _state_of(self, key: PolicyKey, unsettled: Collection[int]) -> tuple[str, bool]:
         """Why a policy is not in force somewhere, and whether it is still on its way; identities that may not be."""
         if self._feeds.is_held(key):
-            return "", True
+            return self._feeds.why_held(key), True
         sets = self._db.table(POLICY_SETS)
         subjects = self._repository.selected_by(key).intersection(unsettled) if unsettled else set()
         variants = [variant for identity in sorted(subjects) for variant in self._sets.get(identity, ())]
@@ -419,7 +417,7 @@ class Controller:
             if number is not None and sets.status(number).state == "error":
                 return sets.status(number).error, True
         waiting = any(variant in self._pending or self._refused.get(variant) == WAITS for variant in variants)
-        return "", waiting or not self._leaving.isdisjoint(subjects)
+        return "", waiting or not self._leaving.isdisjoint(subjects) or not subjects <= self._sets.keys()
 
     # What goes away.
 

@@ -2,7 +2,8 @@
 """Carries what changes in the source tables into the policy repository, the vectors and the prefixes that are needed.
 
 A policy that names prefixes counts only when the kernel judges every address in them by their identities: before that
-an exception would not be one yet.
+an exception would not be one yet. Until then its former version counts; where there is none, subjects that have no set
+yet wait with it, and after a start that is all whom it selects: their former agent's sets hold what it says.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ciliumpy.enforcement.pod_ports import PodPorts
 from ciliumpy.model.cidr import canonical, key_of
 from ciliumpy.policy.prefixes import named_by, prefix_of
-from ciliumpy.policy.repository import PolicyKey
+from ciliumpy.policy.repository import PolicyKey, Repository
 from ciliumpy.policy.resolve import Service, port_label
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, INSTALLED_PREFIXES, CidrPrefix
+from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import CIDR_GROUPS, ENDPOINT_OBJECTS, ENDPOINT_SLICES, PODS, POLICIES, SERVICES
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from ciliumpy.enforcement.local import Local
     from ciliumpy.enforcement.prefixes import Prefixes
     from ciliumpy.enforcement.vectors import Vectors
-    from ciliumpy.policy.repository import Repository
     from ciliumpy.state.database import Database
     from ciliumpy.tables.source import Policy
 
@@ -58,6 +59,7 @@ class Feeds:
         self.known: dict[PolicyKey, int] = {}
         """All policies there are, and which revision of each was taken over."""
         self._held: dict[PolicyKey, Policy] = {}  # policies whose prefixes are not in force yet
+        self._coming = Repository(repository.options)  # of them those of which no version is in force
         self._serving: set[tuple[str, str, str]] = set()  # services that policies name
         self._policies = db.table(POLICIES).observe("enforcement")
         self._identities = db.table(IDENTITIES).observe("enforcement")
@@ -92,6 +94,30 @@ class Feeds:
 
     def is_held(self, key: PolicyKey) -> bool:
         return key in self._held or self._is_served_late(key)
+
+    def holds_back(self, identity: int) -> bool:
+        """Whether a policy that selects a subject waits for its prefixes, and no version of it is in force."""
+        if self._coming.policies_of(identity):
+            return True
+        serving = self._repository.serving
+        return any(map(self._is_served_late, self._repository.policies_of(identity).intersection(serving)))
+
+    def remove_subject(self, identity: int) -> None:
+        """No endpoint here has that identity any more."""
+        self._repository.remove_subject(identity)
+        self._coming.remove_subject(identity)
+
+    def why_held(self, key: PolicyKey) -> str:
+        """What the kernel says against a prefix that a policy waits for; empty: it is on its way."""
+        rows = self._db.table(IPCACHE)
+        for prefix in sorted(self._prefixes.of(key)):
+            if prefix not in self._installed and prefix in rows and rows.status(prefix).state == "error":
+                return f"it waits for prefix {prefix}, which the kernel does not take: {rows.status(prefix).error}"
+        return ""
+
+    def _set_subject(self, identity: int, labels: tuple[str, ...]) -> set[int]:
+        self._coming.set_subject(identity, labels)
+        return self._repository.set_subject(identity, labels)
 
     def _is_served_late(self, key: PolicyKey) -> bool:
         return any(
@@ -132,7 +158,7 @@ class Feeds:
                 named |= ports.set_identity((endpoint.namespace, endpoint.pod), endpoint.identity, now_s)
                 row = self._identity_rows.get(endpoint.identity)
                 if row is not None:
-                    changed.subjects.update(self._repository.set_subject(row.id, row.labels))
+                    changed.subjects.update(self._set_subject(row.id, row.labels))
             await self._breathe()
         for identity in named:
             changed.subjects.update(self._repository.set_ports(identity, ports.of(identity)))
@@ -147,7 +173,7 @@ class Feeds:
             if change.deleted:
                 self._vectors.remove_identity(identity)
             elif identity in self._local:
-                changed.subjects.update(self._repository.set_subject(identity, change.row.labels))
+                changed.subjects.update(self._set_subject(identity, change.row.labels))
         for identity in changed.vectors | named:
             row = self._identity_rows.get(identity)
             if row is not None:
@@ -166,6 +192,7 @@ class Feeds:
                 self.known.pop(key, None)
                 self._prefixes.need(key, ())
                 self._prefixes.need(("in force", key), ())
+                self._coming.remove_policy(key)
                 changed.subjects.update(self._repository.remove_policy(key))
             else:
                 self.known[key] = change.revision
@@ -173,6 +200,8 @@ class Feeds:
                 changed.policies.add(key)
                 if self._prefixes.of(key):
                     self._held[key] = row
+                    if key not in self._repository.policies:
+                        self._coming.set_policy(key, row.rules)
                 else:
                     changed.subjects.update(self._put_in_force(key, row))
             await self._breathe()
@@ -188,6 +217,7 @@ class Feeds:
     def _put_in_force(self, key: PolicyKey, row: Policy) -> set[int]:
         """From now on subjects are compiled with it. Its prefixes stay while the version after it waits for others."""
         self._prefixes.need(("in force", key), self._prefixes.of(key))
+        self._coming.remove_policy(key)
         return self._repository.set_policy(key, row.rules)
 
     async def _follow_services(self, changed: Changed) -> None:

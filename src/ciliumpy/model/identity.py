@@ -78,10 +78,13 @@ def is_reserved(identity: int) -> bool:
 
 
 def to_wire(identity: int) -> int:
-    """What goes into the tunnel header: a host is a remote node to others, and each world just the world."""
+    """What goes into the tunnel header: a node is a remote node to others, and each world just the world.
+
+    Numbers that mean something on one node only never leave it.
+    """
     if identity == Reserved.HOST or scope(identity) == SCOPE_REMOTE_NODE:
         return Reserved.REMOTE_NODE
-    if identity in (Reserved.WORLD_IPV4, Reserved.WORLD_IPV6) or scope(identity) == SCOPE_LOCAL:
+    if identity in (Reserved.WORLD_IPV4, Reserved.WORLD_IPV6) or scope(identity) >= SCOPE_LOCAL:
         return Reserved.WORLD
     return identity
 

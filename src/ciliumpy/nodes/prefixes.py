@@ -2,7 +2,8 @@
 """Carries prefixes into IPCACHE step by step: of nodes' pods, of what policies name, of the world.
 
 A row is written when its identity has its vector in the kernel, and the next step begins when the rows of the last are
-there. INSTALLED_PREFIXES says which prefixes policy sets may name by then.
+there. INSTALLED_PREFIXES says which prefixes policy sets may name by then. A row that the kernel refuses stops only
+what must not come before it (missing.py): policies that name it wait.
 """
 
 from __future__ import annotations
@@ -13,10 +14,17 @@ from typing import TYPE_CHECKING
 from ciliumpy.kit.backoff import Backoff
 from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.nodes import derive
+from ciliumpy.nodes.missing import Missing
 from ciliumpy.nodes.wide import Step, Wide, steps
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.enforcement import VECTORS
-from ciliumpy.tables.identities import CIDR_PREFIXES, INSTALLED_PREFIXES, PREFIX_IDENTITIES, InstalledPrefix
+from ciliumpy.tables.identities import (
+    CIDR_PREFIXES,
+    IDENTITIES,
+    INSTALLED_PREFIXES,
+    PREFIX_IDENTITIES,
+    InstalledPrefix,
+)
 from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
 from ciliumpy.tables.source import NODES
 
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from ciliumpy.state.jobs import Job
 
 RETRY = Backoff(first_s=0.1, most_s=10.0)
-WAIT_S = 30.0  # for one row, or one vector
+WAIT_S = 30.0  # for the rows of a step, or their vectors
 SLICE = 250  # rows written before others have their turn
 
 
@@ -52,6 +60,7 @@ class PrefixRows:
         self._placed: dict[str, Claim] = {}  # what the kernel has
         self._tried: set[str] = set()  # what it may have instead: a step was not finished
         self._asked: set[str] = set()  # prefixes of CIDR_PREFIXES that may have become installed
+        self._refused: set[str] = set()  # what the kernel did not take in the last round
         world = tuple(derive.world_claims(families))
         self._wide = Wide(world)
         self._follow()
@@ -59,10 +68,14 @@ class PrefixRows:
 
     @property
     def settled(self) -> bool:
-        """Whether every prefix that is asked for is in the kernel, and no other."""
-        if self._wide.dirty or any(each.pending for each in (self._nodes, self._wanted, self._identities)):
+        """Whether every prefix that is asked for is in the kernel, or was refused by it, and no other is."""
+        table = self._db.table(IPCACHE)
+        refused = {p for p in self._refused if p in table and table.status(p).state == "error"}
+        if self._wide.dirty - refused or any(each.pending for each in (self._nodes, self._wanted, self._identities)):
             return False
-        return all(row.prefix in self._installed for row in self._db.table(CIDR_PREFIXES).all())
+        return all(
+            row.prefix in self._installed or row.prefix in refused for row in self._db.table(CIDR_PREFIXES).all()
+        )
 
     async def run(self, job: Job, ready: asyncio.Event) -> None:
         """Begin when the store's rows are `ready`."""
@@ -80,8 +93,9 @@ class PrefixRows:
             await wait_any(self._nodes, self._wanted, self._identities, timeout_s=timeout_s)
 
     async def round(self) -> None:
-        """Carry over what has changed. CiliumpyError: a step failed, and none after it was taken."""
+        """Carry over what has changed. CiliumpyError: the kernel did not take it all."""
         self._follow()
+        missing = Missing()
         writes: list[IPCacheEntry] = []
         removals: list[str] = []
         for prefix in list(self._wide.dirty):
@@ -95,7 +109,10 @@ class PrefixRows:
         self._install(self._asked)
         self._asked.clear()
         for step in steps(writes, removals):
-            await (self._write(step) if step.write else self._remove(step))
+            await (self._write(step, missing) if step.write else self._remove(step, missing))
+        self._refused = missing.refused
+        if missing.error:
+            raise CiliumpyError(missing.error)
 
     def _follow(self) -> None:
         for node in self._nodes.take():
@@ -109,25 +126,45 @@ class PrefixRows:
                 self._wide.set_identity(change.row.prefix, change.row.identity)
         self._asked |= {change.row.prefix for change in self._wanted.take()}
 
-    async def _write(self, step: Step) -> None:
-        await self._know({row.identity for row in step.write})
-        claims = {row.prefix: claim for row in step.write if (claim := self._wide.claim(row.prefix))}
+    async def _write(self, step: Step, missing: Missing) -> None:
+        late = await self._know({row.identity for row in step.write})
+        claims: dict[str, Claim] = {}
+        for row in step.write:
+            if row.identity in late:
+                self._miss(row, missing, late[row.identity])
+            elif (claim := self._wide.claim(row.prefix)) and missing.lets(row.prefix, self._labels(claim.entry)):
+                claims[row.prefix] = claim
         self._tried |= claims.keys()
         for part in _slices(list(claims)):
             self._place({prefix: claims[prefix] for prefix in part})
             await asyncio.sleep(0)
-        table = self._db.table(IPCACHE)
+        table, clock = self._db.table(IPCACHE), asyncio.get_running_loop().time
+        until, there = clock() + WAIT_S, []
         for prefix, claim in claims.items():
-            await table.wait_done(prefix, WAIT_S)
+            try:
+                await table.wait_done(prefix, max(0.0, until - clock()))
+            except CiliumpyError as error:
+                missing.refused.add(prefix)
+                self._miss(claim.entry, missing, error.message)
+                continue
+            there.append(prefix)
             self._placed[prefix] = claim
             self._tried.discard(prefix)
             self._wide.dirty.discard(prefix)
-        self._install(claims)
+        self._install(there)
 
-    async def _remove(self, step: Step) -> None:
+    def _miss(self, row: IPCacheEntry, missing: Missing, error: str) -> None:
+        missing.add(row.prefix, () if row.prefix in self._placed else self._labels(row), error)
+
+    def _labels(self, row: IPCacheEntry) -> tuple[str, ...]:
+        identity = self._db.table(IDENTITIES).get(row.identity)
+        return identity.labels if identity else ()
+
+    async def _remove(self, step: Step, missing: Missing) -> None:
         """Take rows out. One that is asked for again since this round began stays: sets may name it already."""
         wanted = self._db.table(CIDR_PREFIXES)
-        gone = [prefix for prefix in step.remove if prefix not in wanted or self._wide.is_pods(prefix)]
+        going = [prefix for prefix in step.remove if missing.lets(prefix, ())]
+        gone = [prefix for prefix in going if prefix not in wanted or self._wide.is_pods(prefix)]
         for part in _slices(gone):
             self._place(dict.fromkeys(part))
             self._install(part)
@@ -138,7 +175,7 @@ class PrefixRows:
             self._placed.pop(prefix, None)
             self._tried.discard(prefix)
             self._wide.dirty.discard(prefix)
-        for prefix in set(step.remove) - set(gone):
+        for prefix in set(going) - set(gone):
             self._wide.dirty.discard(prefix)  # its identity is on its way, and brings it back
 
     def _install(self, prefixes: Iterable[str]) -> None:
@@ -157,22 +194,27 @@ class PrefixRows:
                     if self._wide.is_pods(prefix) or (placed is not None and placed.entry.identity == row.identity):
                         txn.upsert(INSTALLED_PREFIXES, InstalledPrefix(prefix, row.identity))
 
-    async def _know(self, identities: set[int]) -> None:
-        """Wait until the kernel has the vectors of these identities. CiliumpyError after a while."""
+    async def _know(self, identities: set[int]) -> dict[int, str]:
+        """Wait for a while until the kernel has the vectors of these identities; those that it has not, and why."""
         table = self._db.table(VECTORS)
         observer = table.observe("prefix rows")
-        loop = asyncio.get_running_loop()
-        until = loop.time() + WAIT_S
+        clock = asyncio.get_running_loop().time
+        until, late = clock() + WAIT_S, {}
         try:
             for identity in sorted(identities):
-                while identity not in table:
-                    if loop.time() >= until:
-                        raise CiliumpyError(f"identity {identity} has no selector vector after {WAIT_S:g} s")
+                while identity not in table and clock() < until:
                     observer.take()
-                    await wait_any(observer, timeout_s=until - loop.time())
-                await table.wait_done(identity, max(0.0, until - loop.time()))
+                    await wait_any(observer, timeout_s=until - clock())
+                if identity not in table:
+                    late[identity] = f"identity {identity} has no selector vector after {WAIT_S:g} s"
+                    continue
+                try:
+                    await table.wait_done(identity, max(0.0, until - clock()))
+                except CiliumpyError as error:
+                    late[identity] = error.message
         finally:
             observer.close()
+        return late
 
 
 def _slices(prefixes: list[str]) -> Iterable[list[str]]:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ciliumpy.enforcement.memory import FileMemory
 from ciliumpy.model.rule import Rule
-from ciliumpy.model.selectors import Operator, Requirement, all_of, exists
 from ciliumpy.model.verdicts import Direction, Verdict
 from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
 from ciliumpy.tables.endpoints import ENDPOINTS
@@ -20,7 +19,7 @@ from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, PolicySet
 from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, Identity
 from ciliumpy.tables.source import CIDR_GROUPS, POLICIES, CidrGroup, Policy
 from tests.soak import scaled
-from tests.unit.enforcement.world import SIZE, Disk, World, allow, app, calling
+from tests.unit.enforcement.world import SIZE, Disk, World, allow, app, calling, outside
 
 
 async def test_a_policy_becomes_a_set_and_is_reported_when_it_is_in_force():
@@ -79,13 +78,6 @@ async def test_replicas_share_a_set_until_a_rule_names_a_port_that_they_have_not
     await world.settle()
     assert world.verdict(3, 301, Direction.INGRESS, 80) == "allowed"
     assert [row.named_ports for row in world.db.table(POLICY_SETS).all()] == [None]
-
-
-def outside(cidr: str, *holes: str, verdict: Verdict = Verdict.ALLOW) -> Rule:
-    """Lets pods of app web reach a prefix but for parts of it."""
-    barred = [Requirement("cidr", hole, Operator.DOES_NOT_EXIST) for hole in holes]
-    peers = (all_of(exists("cidr", cidr), *barred),)
-    return Rule("spec.egress[0]", app("web"), Direction.EGRESS, verdict, peers, None)
 
 
 async def test_a_policy_with_prefixes_counts_when_the_kernel_has_them_and_they_go_after_its_sets():

@@ -19,7 +19,7 @@ from ciliumpy.model.labels import parse
 from ciliumpy.model.ports import PortRange
 from ciliumpy.model.rule import NamedPort as Calling
 from ciliumpy.model.rule import Rule
-from ciliumpy.model.selectors import Selector, all_of, equals
+from ciliumpy.model.selectors import Operator, Requirement, Selector, all_of, equals, exists
 from ciliumpy.model.verdicts import Direction, Verdict
 from ciliumpy.policy.compiled import Bound
 from ciliumpy.policy.oracle import judge
@@ -31,6 +31,7 @@ from ciliumpy.tables.datapath import INSTALLED_SETS, INSTALLED_WIDTH, KERNEL_END
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
 from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH, PolicySet
 from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, INSTALLED_PREFIXES, Identity, InstalledPrefix
+from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
 from ciliumpy.tables.source import (
     CIDR_GROUPS,
     ENDPOINT_OBJECTS,
@@ -146,7 +147,7 @@ class World:
         self, *, memory: Memory | None = None, former: set[int] = frozenset(), size: int = SIZE, most: int = 0
     ) -> None:
         sources = [POLICIES, CIDR_GROUPS, PODS, ENDPOINT_OBJECTS, IDENTITIES, ENDPOINTS]
-        sources += [CIDR_PREFIXES, INSTALLED_PREFIXES, SERVICES, ENDPOINT_SLICES]
+        sources += [CIDR_PREFIXES, INSTALLED_PREFIXES, IPCACHE, SERVICES, ENDPOINT_SLICES]
         derived = [SELECTOR_BITS, WANTED_WIDTH, INSTALLED_WIDTH, VECTORS, POLICY_SETS, INSTALLED_SETS, KERNEL_ENDPOINTS]
         self.clock = LateClock()
         self.db = Database([*sources, *derived], clock=self.clock)
@@ -158,6 +159,7 @@ class World:
         )
         self.controller.begin()
         self.prefixes: dict[str, int] = {}
+        self.full: set[str] = set()  # prefixes that the kernel has no room for
 
     def policy(self, name: str, *rules: Rule) -> None:
         with self.db.write() as txn:
@@ -197,7 +199,12 @@ class World:
 
     def place_prefixes(self) -> None:
         """Give each prefix that is asked for its identity, put it into the kernel, and take others out."""
-        asked = {row.prefix for row in self.db.table(CIDR_PREFIXES).all()}
+        asked = {row.prefix for row in self.db.table(CIDR_PREFIXES).all()} - self.full
+        rows = self.db.table(IPCACHE)
+        for prefix in self.full:
+            with self.db.write() as txn:
+                txn.upsert(IPCACHE, IPCacheEntry(prefix, 9, source="cidr"))
+            rows.set_status(prefix, rows.revision_of(prefix), "error", "map cp_ipcidr_v1 is full")
         with self.db.write() as txn:
             for prefix in sorted(asked - self.prefixes.keys()):
                 self.prefixes[prefix] = 0x1000001 + len(self.prefixes)
@@ -264,3 +271,10 @@ def allow(subject: str, peer: str, port: int = 80, verdict: Verdict = Verdict.AL
 def calling(subject: str, peer: str, direction: Direction = Direction.INGRESS) -> Rule:
     """A rule for the port that is called http."""
     return Rule("spec.named", app(subject), direction, Verdict.ALLOW, (app(peer),), (Calling(6, "http"),))
+
+
+def outside(cidr: str, *holes: str, verdict: Verdict = Verdict.ALLOW) -> Rule:
+    """Lets pods of app web reach a prefix but for parts of it."""
+    barred = [Requirement("cidr", hole, Operator.DOES_NOT_EXIST) for hole in holes]
+    peers = (all_of(exists("cidr", cidr), *barred),)
+    return Rule("spec.egress[0]", app("web"), Direction.EGRESS, verdict, peers, None)

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from ciliumpy.identity.local import LocalIdentities
 from ciliumpy.kit.clock import SystemClock
-from ciliumpy.kit.errors import CiliumpyError
 from ciliumpy.model.cidr import Groups, prefix_labels
 from ciliumpy.nodes import prefixes as prefixes_module
 from ciliumpy.nodes.derive import Families
@@ -311,24 +310,47 @@ async def test_a_family_that_is_off_needs_no_row() -> None:
         assert "fd00::/8" not in world.kernel.rows
 
 
-async def test_nothing_shorter_is_written_while_a_longer_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def refused(world: World, prefix: str) -> None:
+    """Wait until the kernel has refused a prefix, and a round since then has ended."""
+    async with asyncio.timeout(10):
+        while not (prefix in world.ipcache.prefixes._refused and "it is full" in world._health.get("prefixes").message):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_what_the_kernel_refuses_stops_only_what_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefixes_module, "RETRY", prefixes_module.Backoff(first_s=0.01, most_s=0.02))
     world = World()
     async with world.running():
+        world.want({"10.2.0.0/16"}, {}, {})
+        await world.settled()
         world.kernel.refuse = {"10.1.0.0/16"}
-        world.want({"10.0.0.0/8", "10.1.0.0/16"}, {}, {})
-        async with asyncio.timeout(10):
-            while world.db.table(IPCACHE).get("10.1.0.0/16") is None:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
-            with pytest.raises(CiliumpyError, match="it is full"):
-                await world.db.table(IPCACHE).wait_done("10.1.0.0/16", 5)
-            while "prefixes are not as they shall be" not in world._health.get("prefixes").message:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
-        assert "10.0.0.0/8" not in world.kernel.rows, "its hole is not there yet"
-        assert len(world.db.table(INSTALLED_PREFIXES)) == 0
+        world.want({"10.0.0.0/8", "10.1.0.0/16", "11.0.0.0/8"}, {}, {})
+        await refused(world, "10.1.0.0/16")
+        assert {row.prefix for row in world.db.table(INSTALLED_PREFIXES).all()} == {"10.0.0.0/8", "11.0.0.0/8"}
+        assert "10.2.0.0/16" not in world.kernel.rows, "what goes makes room"
+        assert world.ipcache.prefixes.settled, "a start does not wait for it"
         world.kernel.refuse = set()
         await world.settled()
-        assert len(world.db.table(INSTALLED_PREFIXES)) == 2
+        assert len(world.db.table(INSTALLED_PREFIXES)) == 3
+
+
+async def test_a_group_keeps_what_a_refused_prefix_of_it_shall_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefixes_module, "RETRY", prefixes_module.Backoff(first_s=0.01, most_s=0.02))
+    world = World()
+    async with world.running():
+        for former in ({"10.0.0.0/8"}, {"10.0.0.0/8", "10.0.0.0/9"}):
+            world.want(former, {"g": sorted(former)}, {})
+            await world.settled()
+            of_group = world.judged(Address("10.1.0.1"))
+            assert any("groupname/g" in label for label in of_group[0])
+            world.kernel.refuse = {"10.1.0.0/16"}
+            world.want({"10.0.0.0/8", "10.1.0.0/16"}, {"g": ["10.1.0.0/16"]}, {})
+            await refused(world, "10.1.0.0/16")
+            assert world.judged(Address("10.1.0.1")) == of_group
+            world.kernel.refuse = set()
+            await world.settled()
+            assert any("groupname/g" in label for label in world.judged(Address("10.1.0.1"))[0])
+            assert not any("groupname/g" in label for label in world.judged(Address("10.2.0.1"))[0])
 
 
 async def test_a_prefix_that_is_named_again_before_it_goes_stays() -> None:

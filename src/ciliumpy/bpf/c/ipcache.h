@@ -58,7 +58,7 @@ static __always_inline bool is_tunnel_end(const struct addr *outer, const struct
 /* The number a source identity has on the wire: local numbers mean nothing on another node. */
 static __always_inline __u32 wire_identity(__u32 identity)
 {
-	if (identity == IDENTITY_HOST)
+	if (identity == IDENTITY_HOST || identity >> 24 == IDENTITY_NODE_SCOPE >> 24)
 		return IDENTITY_REMOTE_NODE;
 	if (identity == IDENTITY_WORLD_IPV4 || identity == IDENTITY_WORLD_IPV6 || identity >= IDENTITY_LOCAL_SCOPE)
 		return IDENTITY_WORLD;

@@ -63,7 +63,8 @@ enum identity {
 	IDENTITY_REMOTE_NODE = 6,
 	IDENTITY_WORLD_IPV4 = 9,
 	IDENTITY_WORLD_IPV6 = 10,
-	IDENTITY_LOCAL_SCOPE = 1 << 24, /* from here on a number means something on this node only */
+	IDENTITY_LOCAL_SCOPE = 1 << 24, /* from here on a number means something on this node only: prefixes, and */
+	IDENTITY_NODE_SCOPE = 2 << 24,	/* other nodes */
 };
 
 enum tcp_flag {
