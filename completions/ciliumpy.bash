@@ -770,7 +770,16 @@ _ciliumpy_value() {
         "endpoint get:0" |\
             "endpoint config:0")
             echo "@endpoints-or-pods" ;;
-        "policy get:0")
+        "policy get:0" |\
+            "policy delete:0" |\
+            "policy delete:1" |\
+            "policy delete:2" |\
+            "policy delete:3" |\
+            "policy delete:4" |\
+            "policy delete:5" |\
+            "policy delete:6" |\
+            "policy delete:7" |\
+            "policy wait:0")
             echo "@policies" ;;
         "bpf map dump:0" |\
             "bpf map get:0")

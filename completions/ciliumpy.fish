@@ -216,7 +216,7 @@ function __ciliumpy_value
             printf '%s\n' '@namespaces'
         case 'endpoint get:0' 'endpoint config:0'
             printf '%s\n' '@endpoints-or-pods'
-        case 'policy get:0'
+        case 'policy get:0' 'policy delete:0' 'policy delete:1' 'policy delete:2' 'policy delete:3' 'policy delete:4' 'policy delete:5' 'policy delete:6' 'policy delete:7' 'policy wait:0'
             printf '%s\n' '@policies'
         case 'policy validate:--output' 'policy validate:-o'
             printf '%s\n' 'text' 'json' 'yaml' 'jsonpath=' 'name' 'sarif'

@@ -78,11 +78,13 @@ def show(
     sort: Callable[[Item], Any],
     errors: Problems | None = None,
     empty: str = "",
+    alone: bool = False,
 ) -> None:
     """Print `items` on stdout and `errors` on stderr; end with exit code 1 if there are errors.
 
-    `name` is what `-o name` prints of an item, `empty` what stands on stderr instead of an empty table. Items that come
-    from an agent carry `node`; the text forms show it when several nodes were asked (`errors` says how many).
+    `name` is what `-o name` prints of an item, behind its kind and node; `alone`: it names one thing on all nodes, is
+    printed once and by itself. `empty` is what stands on stderr instead of an empty table. Items that come from an
+    agent carry `node`; the text forms show it when several nodes were asked (`errors` says how many).
     """
     form = parse_format(output)
     rows = sorted(items, key=lambda item: (str(item.get("node", "")), sort(item)))
@@ -98,6 +100,9 @@ def show(
             sys.stderr.write(empty + "\n")
     elif form.kind == "name":
         noun = kind.removesuffix("List").lower()
+        if alone:
+            sys.stdout.write("".join(f"{each}\n" for each in dict.fromkeys(map(name, rows))))
+            rows = []
         for row in rows:
             place = f"{row['node']}:" if errors.asked > 1 and row.get("node", name(row)) != name(row) else ""
             sys.stdout.write(f"{noun}/{place}{name(row)}\n")

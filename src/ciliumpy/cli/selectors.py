@@ -11,9 +11,10 @@ _BETWEEN = re.compile(r",(?![^(]*\))")
 
 
 def selector_lines(selectors: Iterable[str]) -> list[str]:
-    """Return selectors one below the other, each requirement after a selector's first in a line of its own."""
+    """Return selectors one below the other, each further requirement and alternative in a line."""
     found: list[str] = []
     for selector in selectors:
-        first, *others = _BETWEEN.split(selector)
-        found += [first, *(f"  & {each}" for each in others)]
+        for number, alternative in enumerate(selector.split(" | ")):
+            first, *others = _BETWEEN.split(alternative)
+            found += [f"  | {first}" if number else first, *(f"  & {each}" for each in others)]
     return found

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ciliumpy.cli.app import LazyGroup, root
 
-FILE_METAVARS = ("FILE", "FILE|DIR|-", "PATH", "[PATH]", "FOLDER")
+FILE_METAVARS = ("FILE", "FILE|DIR|-", "FILE|DIR|-...", "PATH", "[PATH]", "FOLDER")
 
 
 DYNAMIC = {  # metavar: kind of names (cli/names.py)
@@ -22,6 +22,9 @@ DYNAMIC = {  # metavar: kind of names (cli/names.py)
     "ID[,ID…]": "endpoints",
     "[NAMESPACE/]POD": "pods",
     "[NAMESPACE/]PREFIX": "pods",
+    "[KIND/][NAMESPACE/]NAME": "policies",
+    "[[KIND/][NAMESPACE/]NAME...]": "policies",
+    "[[KIND/][NAMESPACE/]NAME|N]": "policies",
     "NAMESPACE": "namespaces",
     "ID": "identities",
     "IDENTITY": "identities",

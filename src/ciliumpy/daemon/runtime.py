@@ -6,6 +6,7 @@ What is changed so is not kept: the next start reads the configuration again.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from ciliumpy.daemon import log
@@ -44,9 +45,15 @@ class RuntimeConfig:
         if key not in CHANGEABLE:
             kind, _, place = setting.source.partition(" ")
             where = f"in {place}" if kind == "file" else f"by {self._fields[key].environment} or in its file"
+            how = f"set it {where}, and restart the agent"
+            if self._loaded.value.node.lab:  # its file is written anew at each start
+                assigned = f"{self._fields[key].environment}={shlex.quote(text)}"
+                how = (
+                    f"`ciliumpy lab stop`, then `{assigned} ciliumpy lab start`; for good, in `agent` of the lab's file"
+                )
+            more = "; for one endpoint, `ciliumpy endpoint config`" if key == "policy.auditMode" else ""
             raise CiliumpyError(
-                f"{key} cannot be changed while the agent runs",
-                f"set it {where}, and restart the agent; at run time: {', '.join(CHANGEABLE)}",
+                f"{key} cannot be changed while the agent runs", f"{how}{more}; at run time: {', '.join(CHANGEABLE)}"
             )
         try:
             changed = self._loaded.with_value(key, text, SOURCE)

@@ -151,3 +151,8 @@ def test_nothing_that_is_printed_drives_the_terminal() -> None:
     hostile = [{"a": "x\x1b[31m\x07\x9b2J\ny"}]
     text = table([Column("A", lambda i: i["a"])], hostile)
     assert text == "A\nx\\x1b[31m\\x07\\x9b2J\ny\n"
+
+
+def test_a_name_that_stands_alone_is_printed_once_for_all_nodes(capsys: pytest.CaptureFixture[str]) -> None:
+    print_items("name", errors=nodes(2), name=lambda i: f"cnp/{i['id'] % 2}", alone=True)
+    assert capsys.readouterr().out == "cnp/1\ncnp/0\n"

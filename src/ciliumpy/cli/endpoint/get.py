@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ciliumpy.cli.options import Lab, Node, Output
-from ciliumpy.cli.output import Item, show_one
+from ciliumpy.cli.output import Item, finish, show_one
 from ciliumpy.cli.query import gather
 from ciliumpy.client import target
 from ciliumpy.client.admin import AdminClient
@@ -46,6 +46,8 @@ def find(which: str, lab: str | None, node: str | None, verb: str) -> tuple[Targ
         names = ", ".join(f"{each['node']}:{each['id']} ({each['namespace']}/{each['pod']})" for each in found)
         hint = f"say which: ciliumpy endpoint {verb} {found[0]['node']}:{found[0]['id']}"
         raise CiliumpyError(f"{which!r} is several endpoints: {names}", hint, 2)
+    if len(errors) == len(targets):
+        finish(errors)
     if not found:
         missing = f" ({', '.join(error.node for error in errors)} did not answer)" if errors else ""
         raise CiliumpyError(f"there is no endpoint {which!r}{missing}", "`ciliumpy endpoint list` shows them")

@@ -30,6 +30,8 @@ def run(
         raise CiliumpyError(f"invalid output format {output!r}", "compact or json", 2)
     targets = target.select(lab, node)
     items, problems = query.each(targets, ask)
+    if not items:
+        finish(problems)
     if output == "json":
         import json
 

@@ -18,7 +18,8 @@ from ciliumpy.client.target import Target
 from ciliumpy.kit.errors import CiliumpyError
 
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[KIND/NAMESPACE/NAME]", help="E.g. cnp/shop/api, ccnp/all, shop/api.")
+    list[str] | None,
+    typer.Argument(metavar="[[KIND/][NAMESPACE/]NAME...]", help="E.g. cnp/shop/api, ccnp/all, shop/api."),
 ]
 File = Annotated[list[str] | None, typer.Option("--file", "-f", metavar="FILE|DIR|-", help="What is in manifests.")]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", metavar="NAMESPACE", help="Where a name says none.")]

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
 
 from ciliumpy.cli.options import Lab, Namespace, Node, Output
 from ciliumpy.cli.output import Item, description, finish, parse_format, show
-from ciliumpy.cli.policy.list import full_name, manifests
+from ciliumpy.cli.policy.list import full_name, manifests, typed_name
 from ciliumpy.cli.query import gather, listing
 from ciliumpy.cli.selectors import selector_lines
 from ciliumpy.client import target
@@ -18,7 +19,12 @@ from ciliumpy.kit.errors import CiliumpyError
 
 PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP"}
 
-Name = Annotated[str, typer.Argument(metavar="[NAMESPACE/]NAME", help="Without namespace: a cluster-wide one.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="[KIND/][NAMESPACE/]NAME", help="E.g. shop/api, cnp/shop/api; without namespace: cluster-wide."
+    ),
+]
 
 
 def run(name: Name, namespace: Namespace = None, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
@@ -26,13 +32,14 @@ def run(name: Name, namespace: Namespace = None, lab: Lab = None, node: Node = N
 
     -o yaml prints the object as it was written, as one agent has it in force: `policy import -` takes it.
     """
+    kind, name = kind_of(name)
     where, slash, own = name.rpartition("/")
     path = f"/v1/policies/{where if slash else namespace or '-'}/{own}"
     targets = target.select(lab, node)
     try:
-        items, errors = gather(targets, lambda client: client.get(path)["items"])
+        items, errors = gather(targets, lambda client: of_kind(client.get(path)["items"], kind, name))
     except CiliumpyError as error:
-        if slash or namespace or not (near := elsewhere(targets, own)):
+        if not (near := like(targets, f"{where or namespace or ''}/{own}".lstrip("/"))):
             raise
         raise CiliumpyError(error.message, f"did you mean {' or '.join(near)}?", error.exit_code) from None
     if output == "yaml":
@@ -42,13 +49,41 @@ def run(name: Name, namespace: Namespace = None, lab: Lab = None, node: Node = N
         typer.echo("\n".join(text(same) for same in together(items)), nl=False)
         finish(errors)
     else:
-        show("PolicyList", items, [], output, name=full_name, sort=full_name, errors=errors)
+        show("PolicyList", items, [], output, name=typed_name, alone=True, sort=full_name, errors=errors)
 
 
-def elsewhere(targets: Sequence[target.Target], name: str) -> list[str]:
-    """Return the policies of that name in any namespace, sorted."""
+def kind_of(name: str) -> tuple[str, str]:
+    """Return the kind that a name begins with, empty if with none, and the rest. CiliumpyError (2): no such kind.
+
+    A single word before the slash is a kind where it can be one, as in `policy delete`; else it is a namespace.
+    """
+    from ciliumpy.store.kind_words import kind_of_word
+
+    word, slash, rest = name.partition("/")
+    if not all(name.split("/")) or name.count("/") > 2:
+        raise CiliumpyError(f"{name!r} names no policy", "as shop/api, cnp/shop/api or ccnp/all", 2)
+    try:
+        return (kind_of_word(word), rest) if slash else ("", name)
+    except CiliumpyError:
+        if "/" in rest:
+            raise
+        return "", name
+
+
+def of_kind(items: list[dict[str, Any]], kind: str, name: str) -> list[dict[str, Any]]:
+    """Return those of a kind; CiliumpyError if there are others only."""
+    found = [item for item in items if kind in ("", item["kind"])]
+    if not found:
+        raise CiliumpyError(f"there is no {kind} {name}", f"{name} is {typed_name(items[0])}")
+    return found
+
+
+def like(targets: Sequence[target.Target], name: str) -> list[str]:
+    """Return the policies that may be meant: those of the same name in other namespaces, or one that is spelt alike."""
     items, _ = listing(targets, "/v1/policies")
-    return sorted({full_name(item) for item in items if item["namespace"] and item["name"] == name})
+    known = sorted({full_name(item) for item in items})
+    same = [each for each in known if each.rpartition("/")[2] == name.rpartition("/")[2]]
+    return [each for each in same if each != name] or get_close_matches(name, set(known) - {name}, n=1, cutoff=0.8)
 
 
 def together(items: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -19,7 +19,7 @@ from ciliumpy.kit.errors import CiliumpyError
 if TYPE_CHECKING:
     from ciliumpy.store.given import Given
 
-Sources = Annotated[list[str], typer.Argument(metavar="FILE|DIR|-", help="Manifests; `-` is standard input.")]
+Sources = Annotated[list[str], typer.Argument(metavar="FILE|DIR|-...", help="Manifests; `-` is standard input.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all agents have it in force.")]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="How long to wait at most.")]
 

@@ -45,10 +45,11 @@ def run(namespace: Namespace = None, lab: Lab = None, node: Node = None, output:
         [p for p in items if namespace in (None, p["namespace"])],
         COLUMNS,
         output,
-        name=full_name,
+        name=typed_name,
+        alone=True,
         sort=lambda p: (p["namespace"], p["name"], p["kind"]),
         errors=errors,
-        empty="No policies found: every endpoint is open.",
+        empty=f"No policies found in namespace {namespace}." if namespace else "No policies found.",
     )
 
 
@@ -65,6 +66,11 @@ def manifests(targets: Sequence[Target], wanted: Callable[[tuple[str, str, str]]
     if found:
         sys.stdout.write(dump(*found).decode())
     return len(found)
+
+
+def typed_name(policy: Item) -> str:
+    """Return what `policy get`, `wait` and `delete` take: `cnp/shop/api`, `ccnp/all`."""
+    return f"{SHORT.get(policy['kind'], policy['kind'])}/{full_name(policy)}"
 
 
 def full_name(policy: Item) -> str:

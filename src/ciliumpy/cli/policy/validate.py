@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FORMATS = "text|json|yaml|jsonpath=…|name|sarif"
 
-Sources = Annotated[list[str], typer.Argument(metavar="FILE|DIR|-", help="Manifests; `-` is standard input.")]
+Sources = Annotated[list[str], typer.Argument(metavar="FILE|DIR|-...", help="Manifests; `-` is standard input.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No warnings and notes.")]
 Config = Annotated[
@@ -96,7 +96,10 @@ def _format(output: str) -> Format:
 
     if output == "wide":
         raise CiliumpyError("there is no output format 'wide' here", FORMATS.replace("|", ", "), 2)
-    return parse_format(output)
+    try:
+        return parse_format(output)
+    except CiliumpyError as error:
+        raise CiliumpyError(error.message, FORMATS.replace("|", ", "), 2) from None
 
 
 def _document(findings: list[Finding], form: Format) -> None:

@@ -16,7 +16,8 @@ from ciliumpy.client import target
 from ciliumpy.kit.errors import CiliumpyError
 
 What = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="A policy, as in `policy get`; or a revision. None: all of them.")
+    str | None,
+    typer.Argument(metavar="[[KIND/][NAMESPACE/]NAME|N]", help="A policy; or a revision. None: all of them."),
 ]
 Revision = Annotated[int | None, typer.Option("--revision", metavar="N", help="Until this revision is in force.")]
 Gone = Annotated[bool, typer.Option("--gone", help="Until the policy is no more in force.")]

@@ -57,7 +57,8 @@ def _lock(path: str, timeout_s: float) -> int:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CiliumpyError(f"cannot lock the store by {path}: {error.strerror}") from None
+            hint = "run it as root (sudo)" if isinstance(error, PermissionError) else None
+            raise CiliumpyError(f"cannot lock the store by {path}: {error.strerror}", hint) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever removed the file meanwhile made a lock that nobody else sees.
