@@ -227,8 +227,10 @@ def test_ct_list(say) -> None:
 
 def test_map_list_and_dump(say) -> None:
     shown = {line.split()[0]: line.split() for line in say("map", "list").splitlines()}
-    assert shown["cp_ct4_v1"][1:6] == ["lru_hash", "16", shown["cp_ct4_v1"][3], "2", "64"]
-    assert shown["cp_iphost_v1"][4] == "3"
+    assert shown["cp_ct4_v1"][1:4] == ["lru_hash", "2", "64"]
+    assert shown["cp_iphost_v1"][2] == "3"
+    wide = {line.split()[0]: line.split() for line in say("map", "list", "-o", "wide").splitlines()}
+    assert wide["cp_ct4_v1"][1:6] == ["lru_hash", "16", wide["cp_ct4_v1"][3], "2", "64"]
     dumped = say("map", "dump", "cp_iphost_v1")
     assert "10.244.1.4    identity=21002\n" in dumped
     assert len(say("map", "dump", "cp_endpoint_v1").splitlines()) == 3

@@ -7,6 +7,7 @@ Text is aligned and sorted, upper-case headings three blanks apart; a cell that 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -95,7 +96,7 @@ def show(
         if errors.asked > 1 and any("node" in row for row in rows):
             shown.insert(0, Column("NODE", lambda item: item.get("node", "")))
         if rows:
-            sys.stdout.write(table(shown, rows))
+            sys.stdout.write(fitted(shown, rows, terminal_width()))
         elif empty and not errors:
             sys.stderr.write(empty + "\n")
     elif form.kind == "name":
@@ -167,6 +168,27 @@ def document(value: Any, form: Format) -> str:
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def terminal_width() -> int:
+    """Return how wide the terminal on stdout is, 0 if there is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def fitted(columns: Sequence[Column], rows: Sequence[Item], width: int) -> str:
+    """Return a table, its columns closer together where that makes it fit a terminal of `width`; 0: there is none."""
+    text = table(columns, rows)
+    if width and widest(text) > width:
+        closer = table(columns, rows, gap=GAP[:-1])
+        return closer if widest(closer) <= width else text
+    return text
+
+
+def widest(text: str) -> int:
+    return max(map(len, text.split("\n")))
 
 
 def table(columns: Sequence[Column], rows: Iterable[Item], *, gap: str = GAP) -> str:

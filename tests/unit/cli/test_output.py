@@ -7,7 +7,7 @@ import pytest
 import typer
 import yaml
 
-from ciliumpy.cli.output import Column, Problem, Problems, description, parse_format, show, show_one, table
+from ciliumpy.cli.output import Column, Problem, Problems, description, fitted, parse_format, show, show_one, table
 from ciliumpy.kit.errors import CiliumpyError
 
 ITEMS = [{"node": "n2", "id": 3, "labels": ["a", "b"]}, {"node": "n1", "id": 10, "labels": []}, {"node": "n1", "id": 9}]
@@ -156,3 +156,11 @@ def test_nothing_that_is_printed_drives_the_terminal() -> None:
 def test_a_name_that_stands_alone_is_printed_once_for_all_nodes(capsys: pytest.CaptureFixture[str]) -> None:
     print_items("name", errors=nodes(2), name=lambda i: f"cnp/{i['id'] % 2}", alone=True)
     assert capsys.readouterr().out == "cnp/1\ncnp/0\n"
+
+
+def test_columns_are_closer_together_where_that_makes_them_fit() -> None:
+    columns = [Column("NAME", lambda i: i["id"]), Column("LABELS", lambda _: "x" * 10)]
+    apart, closer = table(columns, ITEMS), table(columns, ITEMS, gap="  ")
+    assert (fitted(columns, ITEMS, 0), fitted(columns, ITEMS, 17)) == (apart, apart)
+    assert fitted(columns, ITEMS, 16) == closer
+    assert fitted(columns, ITEMS, 15) == apart  # it does not fit anyhow

@@ -17,8 +17,8 @@ from ciliumpy.kit.units import format_bytes
 COLUMNS = [
     Column("NAME", lambda m: m["name"]),
     Column("TYPE", lambda m: m["type"]),
-    Column("KEY", lambda m: m["keySize"], right=True),
-    Column("VALUE", lambda m: m["valueSize"], right=True),
+    Column("KEY", lambda m: m["keySize"], wide=True, right=True),
+    Column("VALUE", lambda m: m["valueSize"], wide=True, right=True),
     Column("ENTRIES", lambda m: "-" if m["entries"] is None else m["entries"], right=True),
     Column("MAX", lambda m: m["maxEntries"], right=True),
     Column("FULL", lambda m: full(m["entries"], m["maxEntries"]), right=True),
@@ -34,9 +34,10 @@ Where = Annotated[
 
 
 def run(path: Where = None, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
-    """List the pinned maps: type, sizes in bytes, how full they are. Reads the kernel, not the agent.
+    """List the pinned maps: type, and how full they are. Reads the kernel, not the agent.
 
-    Every entry of an array is always there; ENTRIES is `-` where there are none to count.
+    Every entry of an array is always there; ENTRIES is `-` where there are none to count. -o wide has the sizes of key
+    and value in bytes too, the number, and the path.
     """
     errors = Problems(1)
     if path is None:

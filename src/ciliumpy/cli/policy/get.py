@@ -11,7 +11,8 @@ import typer
 
 from ciliumpy.cli.options import Lab, Namespace, Node, Output
 from ciliumpy.cli.output import Item, description, finish, parse_format, show
-from ciliumpy.cli.policy.list import full_name, manifests, typed_name
+from ciliumpy.cli.policy.list import manifests
+from ciliumpy.cli.policy.naming import full_name, typed_name
 from ciliumpy.cli.query import gather, listing
 from ciliumpy.cli.selectors import selector_lines
 from ciliumpy.client import target

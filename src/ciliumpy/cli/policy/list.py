@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ciliumpy.cli.options import Lab, Namespace, Node, Output
-from ciliumpy.cli.output import Column, Item, show
+from ciliumpy.cli.output import Column, show
+from ciliumpy.cli.policy.naming import typed_name
 from ciliumpy.cli.query import listing
 from ciliumpy.client import target
 from ciliumpy.client.target import Target
@@ -66,12 +67,3 @@ def manifests(targets: Sequence[Target], wanted: Callable[[tuple[str, str, str]]
     if found:
         sys.stdout.write(dump(*found).decode())
     return len(found)
-
-
-def typed_name(policy: Item) -> str:
-    """Return what `policy get`, `wait` and `delete` take: `cnp/shop/api`, `ccnp/all`."""
-    return f"{SHORT.get(policy['kind'], policy['kind'])}/{full_name(policy)}"
-
-
-def full_name(policy: Item) -> str:
-    return f"{policy['namespace']}/{policy['name']}" if policy["namespace"] else str(policy["name"])

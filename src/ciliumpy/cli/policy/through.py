@@ -135,6 +135,6 @@ def print_changes(items: Sequence[Item], output: str) -> None:
         sys.stdout.flush()
         return
     columns: list[Column] = []
-    from ciliumpy.cli.policy.list import typed_name
+    from ciliumpy.cli.policy.naming import typed_name
 
     show("PolicyChangeList", items, columns, output, name=typed_name, alone=True, sort=full_key, errors=Problems(1))
