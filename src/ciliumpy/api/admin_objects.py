@@ -144,6 +144,8 @@ def rule(row: Rule) -> Object:
         "subject": str(row.subject),
         "peers": None if row.peers is None else [str(peer) for peer in row.peers],
         "ports": None if row.ports is None else [_ports(each) for each in row.ports],
+        "proxy": row.proxy.summary if row.proxy else "",
+        "log": row.log,
         "defaultDeny": row.default_deny,
     }
 

@@ -65,7 +65,7 @@ class NetworkChanges:
         hold_addresses(self._db, present)
         tunnel = self._underlay.own_address(self._underlay.version)
         if any(row.native and row.address == tunnel for row in present):
-            job.ok(f"{self._bumps} changes")
+            job.ok(f"{self._bumps} change{'' if self._bumps == 1 else 's'}")
         else:
             job.degraded(f"{tunnel}, the tunnel's address, is gone from {self._underlay.name}: restart the agent")
 

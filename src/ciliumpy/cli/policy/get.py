@@ -121,6 +121,7 @@ def rule(each: Item) -> str:
             ("  subject", selector_lines([each["subject"]])),
             ("  from" if each["direction"] == "ingress" else "  to", peers),
             ("  ports", "ALL" if each["ports"] is None else [port(p) for p in each["ports"]] or "none"),
+            *[(f"  {name}", each[name]) for name in ("proxy", "log") if each.get(name)],
             *([] if each["defaultDeny"] else [("  default deny", "off")]),
         ]
     )
