@@ -13,7 +13,7 @@ import pytest
 
 from .lab_support import eventually, leftovers
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
 HERE = Path(__file__).parent
 
 
@@ -23,7 +23,7 @@ def test_a_run_that_is_ended_leaves_nothing(number):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
         name = f"cpt{run.pid}"
         try:
-            eventually(lambda: Path(f"/run/ciliumpy/labs/{name}/n1/agent.json").exists())
+            eventually(lambda: Path(f"/run/ciliumpy/labs/{name}/n1/agent.json").exists(), 40.0)
             assert leftovers(name) != [], "it is looked for in the right places"
             os.killpg(run.pid, number)
             said = run.communicate(timeout=40)[0]

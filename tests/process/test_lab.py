@@ -162,7 +162,7 @@ def test_apply_refuses_all_or_takes_all(lab):
         ("kind: Pod\n  x: [", "standard input:2"),
         ("a: 1\na: 2\n", "standard input:2: the key a stands here twice"),
         (POLICY.replace("toPorts", "toPort"), "spec.ingress[0].toPort: unknown field"),
-        ("apiVersion: v1\nkind: Service\nmetadata: {name: x}\n", "a lab takes"),
+        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", "a lab takes"),
         ("apiVersion: v1\nkind: CiliumIdentity\nmetadata: {name: '1'}\n", "a lab takes"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: ../../x}\n", "metadata.name"),
         ("", "no objects"),
