@@ -84,9 +84,20 @@ class Seen(NamedTuple):
 
 
 class Telescope:
-    """Follows all servers until it is closed. `failed` names the nodes that have stopped to answer, with the reason."""
+    """Follows all servers until it is closed. `failed` names the nodes that have stopped to answer, with the reason.
 
-    def __init__(self, servers: Sequence[Server], namespaces: Sequence[str], since_ns: int) -> None:
+    It sees what pods of the namespaces and what nodes and the outside, by their addresses, say to each other.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        namespaces: Sequence[str],
+        since_ns: int,
+        *,
+        nodes: Sequence[str] = (),
+        outside: Sequence[str] = (),
+    ) -> None:
         from ciliumpy.client.observer import Feed
         from ciliumpy.proto.observer_pb2 import GetFlowsRequest
 
@@ -95,6 +106,9 @@ class Telescope:
         prefixes = [f"{namespace}/" for namespace in namespaces]
         request.whitelist.add(source_pod=prefixes)
         request.whitelist.add(destination_pod=prefixes)
+        if nodes and outside:
+            request.whitelist.add(source_ip=outside, destination_ip=nodes)
+            request.whitelist.add(source_ip=nodes, destination_ip=outside)
         self._news = threading.Condition()
         self._flows: list[Seen] = []
         self._by: dict[Conversation, list[Seen]] = {}

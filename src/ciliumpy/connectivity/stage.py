@@ -127,7 +127,13 @@ class Stage:
         since = time.time_ns()
         self._pods = {pod.key: self._pod(pod, near, far) for pod in pods}
         self._cluster.apply([_namespace(self.namespace), _namespace(self.elsewhere), *self._pods.values()])
-        self._telescope = Telescope(self._cluster.hubble(), [self.namespace, self.elsewhere], since)
+        self._telescope = Telescope(
+            self._cluster.hubble(),
+            [self.namespace, self.elsewhere],
+            since,
+            nodes=[address for node in nodes for address in node.addresses.values()],
+            outside=[address for place in self._cluster.outside() for address in place.values()],
+        )
         self._say("🔭 Following the flows of " + ", ".join(node.name for node in nodes) + "...")
         return self._cast(pods, near, far)
 

@@ -9,6 +9,8 @@ from ciliumpy.connectivity.plan import (
     EGRESS,
     HOST_FIREWALL,
     INGRESS,
+    OUTSIDE,
+    OUTSIDE_OTHER,
     PING,
     SECOND_NODE,
     TCP,
@@ -27,7 +29,17 @@ from ciliumpy.connectivity.plan import (
     kept,
     opened,
 )
-from ciliumpy.connectivity.policies import from_entities, from_pods, host_policy, pods, to_pods
+from ciliumpy.connectivity.policies import (
+    from_cidrs,
+    from_entities,
+    from_pods,
+    host_policy,
+    pods,
+    single,
+    to_cidrs,
+    to_entities,
+    to_pods,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +103,40 @@ def a_connection_is_cut(cast: Cast) -> Steps:
     yield Check(cut(connections, INGRESS))
 
 
+def _one_outside(cast: Cast) -> Sequence[Document]:
+    one = single(cast.outside)
+    rules = {
+        "ingress": [from_cidrs(*one), from_entities("cluster")],
+        "egress": [to_cidrs(*one), to_entities("cluster")],
+    }
+    return [host_policy(cast.namespace, "one-outside", **rules)]
+
+
+def from_outside(cast: Cast) -> Steps:
+    yield Check(
+        allowed(cast.outside, cast.host, TCP, UDP, PING)
+        + denied(cast.outside_other, cast.host, TCP, UDP, PING, at=INGRESS)
+        + allowed(cast.client, cast.host, TCP)
+    )
+
+
+def to_outside(cast: Cast) -> Steps:
+    yield Check(
+        allowed(cast.host, cast.outside, TCP, UDP, PING)
+        + denied(cast.host, cast.outside_other, TCP, UDP, PING, at=EGRESS)
+        + allowed(cast.client, cast.outside_other, TCP)
+        + allowed(cast.host, cast.echo, TCP)
+    )
+
+
+def to_outside_from_another_node(cast: Cast) -> Steps:
+    yield Check(
+        allowed(cast.host_far, cast.outside, TCP)
+        + denied(cast.host_far, cast.outside_other, TCP, at=EGRESS)
+        + denied(cast.outside_other, cast.host_far, TCP, at=INGRESS)
+    )
+
+
 NEEDS, ACROSS = (HOST_FIREWALL,), (SECOND_NODE,)
 LAST = 90  # they hold for the whole cluster, and for whoever tries it out beside
 TESTS = (
@@ -120,6 +166,14 @@ TESTS = (
         (Scenario(all_but_the_denied),),
         _all_but_clients,
         needs=NEEDS,
+        order=LAST,
+    ),
+    Test(
+        "host-policy-cidr",
+        "which addresses outside reach the nodes, and which they reach; pods reach others",
+        (Scenario(from_outside), Scenario(to_outside), Scenario(to_outside_from_another_node, ACROSS)),
+        _one_outside,
+        needs=(*NEEDS, OUTSIDE, OUTSIDE_OTHER),
         order=LAST,
     ),
     Test(
