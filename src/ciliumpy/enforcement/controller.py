@@ -48,6 +48,7 @@ VECTOR_BITS = 1024
 SLICE_NS = 5_000_000  # the loop is never held longer
 SWEEP_S = 1.0
 TURN_S = 0.005
+RELABELLING_S = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +150,8 @@ class Controller:
                 job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._bits.size} selector bits")
             waiting = bool(self._retired or self._cleared or self._unreported or self._dirty or self._feeds.waiting)
             # A status wakes nobody: look again a little later.
-            timeout_s = TURN_S if self._turning else SWEEP_S if waiting else None
+            slow_s = RELABELLING_S if self._feeds.relabelling else SWEEP_S if waiting else None
+            timeout_s = TURN_S if self._turning else slow_s
             await wait_any(*self._feeds.observers, self._room.feed, self._installed, timeout_s=timeout_s)
 
     def begin(self) -> None:
@@ -391,7 +393,7 @@ class Controller:
             if all(Variant(identity, row.named_ports) in self._sets[identity] for row in self._in_force(identity)):
                 self._leaving.discard(identity)
         table = self._db.table(POLICIES)
-        unsettled = {variant.identity for variant in (*self._pending, *self._refused)} | self._leaving
+        unsettled = {variant.identity for variant in (*self._pending, *self._refused)} | self._leaving | self._dirty
         for key in list(self._unreported):
             errors, waiting = self._state_of(key, unsettled)
             if errors or not waiting:  # of what was taken over: it may have changed since

@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ciliumpy.enforcement.pod_ports import PodPorts
+from ciliumpy.enforcement.relabelling import Relabelling
 from ciliumpy.model.cidr import canonical, key_of
 from ciliumpy.policy.prefixes import named_by, prefix_of
 from ciliumpy.policy.repository import PolicyKey, Repository
 from ciliumpy.policy.resolve import Service, port_label
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, INSTALLED_PREFIXES, CidrPrefix
 from ciliumpy.tables.ipcache import IPCACHE
@@ -59,6 +61,7 @@ class Feeds:
         self.known: dict[PolicyKey, int] = {}
         """All policies there are, and which revision of each was taken over."""
         self._held: dict[PolicyKey, Policy] = {}  # policies whose prefixes are not in force yet
+        self._relabelling = Relabelling(db) if "pods" in repository.options.cidr_match_mode else None
         self._coming = Repository(repository.options)  # of them those of which no version is in force
         self._serving: set[tuple[str, str, str]] = set()  # services that policies name
         self._policies = db.table(POLICIES).observe("enforcement")
@@ -90,13 +93,24 @@ class Feeds:
     @property
     def waiting(self) -> bool:
         """Whether there is something to do after a while though nothing changes."""
-        return bool(self._pod_ports)
+        return bool(self._pod_ports or self.relabelling)
+
+    @property
+    def relabelling(self) -> bool:
+        """Whether a policy waits for pods only, of which no table tells when the kernel knows them."""
+        return bool(self._relabelling and self._relabelling.late)
 
     def is_held(self, key: PolicyKey) -> bool:
         return key in self._held or self._is_served_late(key)
 
     def holds_back(self, identity: int) -> bool:
-        """Whether a policy that selects a subject waits for its prefixes, and no version of it is in force."""
+        """Whether a policy that selects a subject waits for its prefixes, and no version of it is in force.
+
+        Not where an endpoint of this agent goes over to that identity: it has what was in force before.
+        """
+        slots = self._db.table(KERNEL_ENDPOINTS)
+        if any(row.id in slots for row in self._db.table(ENDPOINTS).by("identity", identity)):
+            return False
         if self._coming.policies_of(identity):
             return True
         serving = self._repository.serving
@@ -113,6 +127,8 @@ class Feeds:
         for prefix in sorted(self._prefixes.of(key)):
             if prefix not in self._installed and prefix in rows and rows.status(prefix).state == "error":
                 return f"it waits for prefix {prefix}, which the kernel does not take: {rows.status(prefix).error}"
+            if self._relabelling and (why := self._relabelling.why(prefix)):
+                return why
         return ""
 
     def _set_subject(self, identity: int, labels: tuple[str, ...]) -> set[int]:
@@ -207,8 +223,12 @@ class Feeds:
             await self._breathe()
         if self._ready.take():
             changed.policies.update(self._repository.serving)
+        if self._relabelling:
+            held = {prefix for key in self._held for prefix in self._prefixes.of(key)}
+            await self._relabelling.look(held, self._breathe)
+        late = self._relabelling.late if self._relabelling else {}
         for key, row in list(self._held.items()):
-            if all(prefix in self._installed for prefix in self._prefixes.of(key)):
+            if all(prefix in self._installed and prefix not in late for prefix in self._prefixes.of(key)):
                 del self._held[key]
                 changed.policies.add(key)
                 changed.subjects.update(self._put_in_force(key, row))

@@ -16,11 +16,13 @@ from ciliumpy.enforcement.memory import Memory
 from ciliumpy.kit.clock import SystemClock
 from ciliumpy.model.cidr import prefix_labels
 from ciliumpy.model.labels import parse
+from ciliumpy.model.options import PolicyOptions
 from ciliumpy.model.ports import PortRange
 from ciliumpy.model.rule import NamedPort as Calling
 from ciliumpy.model.rule import Rule
 from ciliumpy.model.selectors import Operator, Requirement, Selector, all_of, equals, exists
 from ciliumpy.model.verdicts import Direction, Verdict
+from ciliumpy.policy.compile import DEFAULTS
 from ciliumpy.policy.compiled import Bound
 from ciliumpy.policy.oracle import judge
 from ciliumpy.policy.prefixes import Longest
@@ -144,7 +146,13 @@ class World:
     """A database, the controller, and what the verdicts should be."""
 
     def __init__(
-        self, *, memory: Memory | None = None, former: set[int] = frozenset(), size: int = SIZE, most: int = 0
+        self,
+        *,
+        memory: Memory | None = None,
+        former: set[int] = frozenset(),
+        size: int = SIZE,
+        most: int = 0,
+        options: PolicyOptions = DEFAULTS,
     ) -> None:
         sources = [POLICIES, CIDR_GROUPS, PODS, ENDPOINT_OBJECTS, IDENTITIES, ENDPOINTS]
         sources += [CIDR_PREFIXES, INSTALLED_PREFIXES, IPCACHE, SERVICES, ENDPOINT_SLICES]
@@ -155,7 +163,14 @@ class World:
         ready = asyncio.Event()
         ready.set()
         self.controller = Controller(
-            self.db, self.kernel, ready=ready, memory=memory, size=size, most=most, last_set=len(former)
+            self.db,
+            self.kernel,
+            ready=ready,
+            options=options,
+            memory=memory,
+            size=size,
+            most=most,
+            last_set=len(former),
         )
         self.controller.begin()
         self.prefixes: dict[str, int] = {}
