@@ -72,7 +72,8 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         ipv4=ipv4,
         ipv6=ipv6,
     )
-    host_identity = HostIdentity(db, own.node, config.label_filter)
+    match_nodes = "nodes" in config.policy.cidr_match_mode
+    host_identity = HostIdentity(db, own.node, config.label_filter, by_address=match_nodes)
     enforcement = Enforcement(
         db,
         kernel.policy,
@@ -90,7 +91,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         config.name,
         keep=config.label_filter,
         by_label=config.policy.node_selector_labels,
-        by_address="nodes" in config.policy.cidr_match_mode,
+        by_address=match_nodes,
         memory=numbers.FileMemory(config.run / "node-identities.json", SCOPE_REMOTE_NODE),
         highest=kernel.vectors.highest(SCOPE_REMOTE_NODE),
     )

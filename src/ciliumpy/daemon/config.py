@@ -108,8 +108,11 @@ class PolicyConfig(Part, frozen=True):
         bool, about("Whether ClusterNetworkPolicies have effect, with their tiers before and behind all others.")
     ] = False
     cidr_match_mode: Annotated[
-        tuple[Literal["pods"], ...],
-        about("Whom CIDRs match besides the world: pods, as Kubernetes has it, which then get more identities."),
+        tuple[Literal["nodes", "pods"], ...],
+        about(
+            "Whom CIDRs match besides the world: nodes, this one and others, by their addresses; pods, as Kubernetes"
+            " has it, which then get more identities."
+        ),
     ] = ()
     icmp_rules: Annotated[bool, about("Whether policies may name ICMP messages.")] = True
     l7_proxy: Annotated[bool, about("Whether policies may have rules for proxies (http, dns).")] = True

@@ -116,3 +116,10 @@ def test_the_policy_language_gets_the_settings(tmp_path: Path) -> None:
         cluster="blue", ipv6=False, node_selector_labels=True, icmp_rules=False, l7_proxy=False, host_firewall=True
     )
     assert options == wanted
+
+
+@pytest.mark.parametrize("mode", [(), ("nodes",), ("pods",), ("nodes", "pods")])
+def test_whom_cidrs_match_besides_the_world(tmp_path: Path, mode: tuple[str, ...]) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"policy: {{cidrMatchMode: [{', '.join(mode)}]}}\n")
+    assert load(file, {}).value.policy_options.cidr_match_mode == mode
