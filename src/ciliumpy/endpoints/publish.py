@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from ciliumpy.kit.errors import CiliumpyError
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ciliumpy.tables.endpoints import Endpoint
 
 KIND = "CiliumEndpoint"
+BATCH = 100  # compared under one lock: some 50 ms
 
 
 def endpoint_object(endpoint: Endpoint, node: str, node_ip: str) -> dict[str, Any]:
@@ -72,20 +75,25 @@ class PublishTarget:
     def _repair(self, rows: Sequence[Endpoint]) -> int:
         wanted = {(row.namespace, row.pod): row for row in rows if row.identity and row.pod}
         with self._store.transaction() as txn:
-            return self._repair_in(txn, wanted)
-
-    def _repair_in(self, txn: Transaction, wanted: Mapping[tuple[str, str], Endpoint]) -> int:
+            keys = sorted({*txn.names(KIND), *wanted})
         repairs = 0
-        present = {(stored.key.namespace, stored.key.name): stored for stored in txn.list(KIND)}
-        for key, stored in present.items():
-            if key not in wanted and self._is_ours(stored.document):
-                repairs += txn.delete(KIND, key[1], key[0])
-        for key, row in wanted.items():
-            document = endpoint_object(row, self._node, self._node_ip)
-            if key not in present or present[key].document != document:
-                txn.put(document)
-                repairs += 1
+        for start in range(0, len(keys), BATCH):  # everybody waits for who has the lock
+            with self._store.transaction() as txn:
+                repairs += sum(self._repair_in(txn, key, wanted.get(key)) for key in keys[start : start + BATCH])
         return repairs
+
+    def _repair_in(self, txn: Transaction, key: tuple[str, str], wanted: Endpoint | None) -> bool:
+        try:
+            present = txn.get(KIND, key[1], key[0])
+        except CiliumpyError:  # a file that is not ours to read
+            present = None
+        if wanted is None:
+            return present is not None and self._is_ours(present.document) and txn.delete(KIND, key[1], key[0])
+        document = endpoint_object(wanted, self._node, self._node_ip)
+        if present is not None and present.document == document:
+            return False
+        txn.put(document)
+        return True
 
     def _is_ours(self, document: Mapping[str, Any]) -> bool:
         status = document.get("status")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from ciliumpy.endpoints.publish import PublishTarget, endpoint_object
+from ciliumpy.store.directory import transaction
 from ciliumpy.store.directory.store import DirectoryStore, create_store
 from ciliumpy.tables.endpoints import Endpoint
 
@@ -56,3 +57,20 @@ async def test_prune_repairs_its_own_and_leaves_the_others(store: DirectoryStore
     assert await target.prune([ROW]) == 2
     assert published(store) == {"shop/api": 5, "shop/away": 8}
     assert await target.prune([ROW]) == 0
+
+
+async def test_prune_reads_no_files_of_users_while_it_has_the_lock(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be large, and every node's agent would wait for seconds."""
+    read: list[str] = []
+    documents = transaction.parse
+    monkeypatch.setattr(transaction, "parse", lambda data: read.append(data.decode()) or documents(data))
+    (tmp_path / "store" / "mine.yaml").write_text("kind: Namespace\n")
+    target = PublishTarget(store, "n1", "172.30.0.1")
+    await target.update([ROW])
+
+    assert await target.prune([ROW]) == 0
+
+    assert read
+    assert not [text for text in read if "Namespace" in text]
