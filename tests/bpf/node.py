@@ -31,7 +31,7 @@ INGRESS, EGRESS = 0, 1
 DENY, ALLOW, REDIRECT_TO_PROXY, PASS = 1, 2, 3, 4
 EVERYBODY = 1
 FLOW, DROP, AGGREGATE, CLOSE = 1, 2, 3, 4
-NOT_ASKED, NOT_ENFORCED, ALLOWED, DENIED, DEFAULT_DENIED, REDIRECTED, REPLY, NO_POLICY, LOCALHOST = range(9)
+NOT_ASKED, NOT_ENFORCED, ALLOWED, DENIED, DEFAULT_DENIED, REDIRECTED, REPLY, NO_POLICY = range(8)
 AUDITED = 0x80
 TO_LOCAL, TO_OVERLAY, TO_HOST, TO_NETWORK = 8, 16, 32, 64
 IS_IPV6, IS_REPLY, REPLY_UNKNOWN = 1, 2, 4
@@ -222,6 +222,11 @@ class Node:
         for bit in bits:
             words[bit // 64] |= np.uint64(1 << bit % 64)
         self.maps[self.width.vectors].update(u32(identity), words.tobytes())
+
+    def open_to_host(self) -> int:
+        """A class as compiled policy has it where nothing else is allowed: the node reaches its own pods."""
+        self.vector(HOST, 1000)
+        return self.port_class(Level(bits=(1000,)))
 
     def port_class(self, *levels: Level) -> int:
         row = np.zeros((), self.maps[self.width.classes].value_dtype)

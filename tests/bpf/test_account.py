@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bpf.node import AUDIT, DENY, EGRESS, INGRESS, LOCALHOST, ROUTER, Level, Node
+from tests.bpf.node import AUDIT, DENY, EGRESS, INGRESS, ROUTER, Level, Node
 from tests.bpf.packets import ACK, FIN, RST, SYN, TCP, icmp, tcp, udp
 
 if TYPE_CHECKING:
@@ -137,12 +137,15 @@ def test_what_is_audited_counts_for_who_would_have_denied(node: Node, version: i
     assert node.counted(NONE_MEETS) == (2, 2 * size)
 
 
-def test_the_host_that_reaches_its_pods_anyway_is_no_denial(node: Node, version: int) -> None:
+def test_the_host_counts_as_everybody_does(node: Node, version: int) -> None:
     one = node.pods[0]
-    node.policy(one, INGRESS, denied_stat=NONE_MEETS)
-    result = node.host(tcp(ROUTER[version], one.ip[version], 4000, 80, SYN))
-    assert result.events[0]["ingress"]["verdict"] == LOCALHOST
+    probe = tcp(ROUTER[version], one.ip[version], 4000, 80, SYN)
+    node.policy(one, INGRESS, default=node.open_to_host(), denied_stat=NONE_MEETS)
+    assert node.host(probe).passed
     assert node.counted(NONE_MEETS) == (0, 0)
+    node.policy(one, INGRESS, denied_stat=NONE_MEETS)
+    assert node.host(probe).reason == 133
+    assert node.counted(NONE_MEETS)[0] == 1
 
 
 def test_a_rule_that_is_not_counted_disturbs_nobody(node: Node) -> None:

@@ -105,7 +105,7 @@ def test_1_another_hook_is_judged_again(node: Node, version: int) -> None:
 def test_1_what_the_stack_forwards_is_not_the_hosts(node: Node, version: int) -> None:
     """A frame in the node's own name that came in where nobody looks, over a VLAN say."""
     one = node.pods[0]
-    node.policy(one, INGRESS)
+    node.policy(one, INGRESS, default=node.open_to_host())
     ours = udp(ROUTER[version], one.ip[version], 4000, 53)
 
     assert node.host(ours, ingress=node.devices["eth0"]).reason == 133

@@ -18,7 +18,6 @@ from tests.bpf.node import (
     HOST,
     HOST_SLOT,
     INGRESS,
-    LOCALHOST,
     NEXT,
     NOT_ASKED,
     NOT_ENFORCED,
@@ -182,12 +181,12 @@ def test_answers_to_the_host_pass_whatever_its_ingress_says(node: Node, version:
 def test_the_host_reaches_its_pods_by_its_egress_and_their_ingress(node: Node, version: int) -> None:
     one, two, _ = node.pods
     close(node, EGRESS, one.identity)
-    node.policy(one, INGRESS)
+    node.policy(one, INGRESS, default=node.open_to_host())
 
     allowed = node.host(tcp(ROUTER[version], one.ip[version], 4000, 22, SYN))
     denied = node.host(tcp(ROUTER[version], two.ip[version], 4000, 22, SYN))
 
-    assert (allowed.verdict, verdicts(allowed)) == (REDIRECT, (ALLOWED, LOCALHOST))
+    assert (allowed.verdict, verdicts(allowed)) == (REDIRECT, (ALLOWED, ALLOWED))
     assert allowed.events[-1]["src_endpoint"] == HOST_SLOT
     assert (denied.reason, verdicts(denied)) == (133, (DEFAULT_DENIED, NOT_ASKED))
     assert node.metric(133, EGRESS) == 1

@@ -17,7 +17,6 @@ from tests.bpf.node import (
     FAR,
     FAR_IDENTITY,
     INGRESS,
-    LOCALHOST,
     NO_POLICY,
     NOT_ASKED,
     NOT_ENFORCED,
@@ -254,13 +253,16 @@ def test_only_the_local_leg_is_judged(node: Node, version: int) -> None:
     assert denied.events[0]["ingress"]["verdict"] == NOT_ASKED
 
 
-def test_the_host_reaches_its_pods_unless_a_rule_denies_it(node: Node, version: int) -> None:
+def test_the_host_reaches_its_pods_by_their_policy_alone(node: Node, version: int) -> None:
     one = node.pods[0]
     probe = tcp(ROUTER[version], one.ip[version], 4000, 8080, SYN)
     node.policy(one, INGRESS)
     result = node.host(probe)
+    assert (result.reason, result.events[0]["ingress"]["verdict"]) == (133, DEFAULT_DENIED)
+    node.policy(one, INGRESS, default=node.open_to_host())
+    result = node.host(probe)
     assert result.passed
-    assert result.events[0]["ingress"]["verdict"] == LOCALHOST
+    assert result.events[0]["ingress"]["verdict"] == ALLOWED
 
     node.vector(1, 9)
     node.policy(one, INGRESS, default=node.port_class(Level(DENY, (9,))))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ciliumpy.flows import columns
-from ciliumpy.flows.columns import FLOW, L3_ONLY, NONE, Column, Mask, Rows
+from ciliumpy.flows.columns import FLOW, NONE, Column, Mask, Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 EVENT_FLOW, EVENT_DROP, EVENT_AGGREGATE, EVENT_CLOSE = 1, 2, 3, 4
 IPV6, REPLY, REPLY_UNKNOWN, TO_LOCAL, TO_OVERLAY, TO_HOST, TO_NETWORK, TO_PROXY = (1 << bit for bit in range(8))
 RULE_NOT_ASKED, RULE_ALLOWED, RULE_DENIED, RULE_DEFAULT_DENIED, RULE_REDIRECTED = 0, 2, 3, 4, 5
-RULE_NO_POLICY, RULE_LOCALHOST, RULE_AUDITED = 7, 8, 0x80
-JUDGED = (RULE_ALLOWED, RULE_REDIRECTED, RULE_LOCALHOST)  # and let through
+RULE_NO_POLICY, RULE_AUDITED = 7, 0x80
+JUDGED = (RULE_ALLOWED, RULE_REDIRECTED)  # and let through
 DENIED = (RULE_DENIED, RULE_DEFAULT_DENIED, RULE_NO_POLICY)
 NO_PROXY = 180  # the drop reason of what a rule would redirect to a proxy that is not there
 HOOK_POD = 1
@@ -141,10 +141,9 @@ def _verdicts(rows: Rows, event: Rows, part: NDArray[np.intp], joined: Joined, s
         rows["reason"][chosen] = np.where(dropped, event["reason"][chosen], 0)
         rows["reply"][chosen] = np.where(dropped, -1, 0)  # as Hubble says it: open for what was denied
         rows["direction"][chosen] = direction
-        # The host reaches its own pods for who it is; a default denial has no rule to name.
+        # A default denial has no rule to name.
         named = np.isin(said, (RULE_ALLOWED, RULE_REDIRECTED, RULE_DENIED))
-        asked = np.where(named, getattr(joined, f"{leg}_match")[source[chosen]], NONE)
-        rows["match"][chosen] = np.where(said == RULE_LOCALHOST, L3_ONLY, asked)
+        rows["match"][chosen] = np.where(named, getattr(joined, f"{leg}_match")[source[chosen]], NONE)
         rows[f"{leg}_rules"][chosen] = np.where(named, getattr(joined, f"{leg}_rules")[source[chosen]], 0)
     denied = (part == columns.PART_EVENT) & (event["type"] == EVENT_DROP)
     for leg in ("egress", "ingress"):

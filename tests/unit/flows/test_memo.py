@@ -24,7 +24,6 @@ from tests.unit.flows.events import (
     DENIED,
     DROP,
     FRONTEND_IP,
-    LOCALHOST,
     NO_POLICY,
     REDIRECTED,
     VISITOR_IP,
@@ -79,7 +78,7 @@ RECORDS = st.builds(
         st.sampled_from([0, 7]),
         st.just(0),
         st.just(0),
-        st.sampled_from([0, ALLOWED, DENIED, DEFAULT_DENIED, REDIRECTED, NO_POLICY, LOCALHOST]),
+        st.sampled_from([0, ALLOWED, DENIED, DEFAULT_DENIED, REDIRECTED, NO_POLICY]),
     ),
     egress=st.tuples(st.just(0), st.just(0), st.just(0), st.sampled_from([0, 1, ALLOWED, DEFAULT_DENIED, NO_POLICY])),
 )

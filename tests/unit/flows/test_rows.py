@@ -90,11 +90,6 @@ def test_an_unenforced_leg_has_no_verdict(flows):
     assert [f.event_type.type for f in flows(event(egress=(0, 0, 0, events.NOT_ENFORCED)))] == [4]
 
 
-def test_the_host_reaches_its_own_pods_for_who_it_is(flows):
-    verdict, _ = flows(event(src_identity=1, src_endpoint=0, ingress=(0, 0, 0, events.LOCALHOST)))
-    assert (verdict.event_type.type, verdict.policy_match_type, verdict.verdict) == (5, 1, flow_pb2.FORWARDED)
-
-
 def test_a_missing_policy_denies_where_it_is_missing(flows):
     verdict, flow = flows(event(DROP, reason=133, ingress=(0, 0, 0, events.NO_POLICY)))
     assert verdict.traffic_direction == flow.traffic_direction == flow_pb2.INGRESS

@@ -178,7 +178,6 @@ enum rule_verdict {
 	RULE_REDIRECTED = 5,
 	RULE_REPLY = 6,	    /* allowed as the reply of an allowed flow */
 	RULE_NO_POLICY = 7, /* enforced, but its set or class is not there: dropped as 133, for the host too */
-	RULE_LOCALHOST = 8, /* no rule, allowed because the host always reaches its own pods */
 	RULE_AUDITED = 0x80, /* flag on what denies: let through, because the endpoint is in audit mode */
 };
 

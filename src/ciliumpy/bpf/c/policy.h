@@ -178,7 +178,6 @@ static __always_inline int reason_of(__u8 verdict)
 	switch (verdict) {
 	case RULE_NOT_ENFORCED:
 	case RULE_ALLOWED:
-	case RULE_LOCALHOST:
 		return 0;
 	case RULE_DENIED:
 		return DROP_POLICY_DENY;
@@ -210,7 +209,6 @@ struct ends {
 	__u32 dst_identity;
 	__u16 port; /* ICMP: the type */
 	__u8 protocol;
-	bool from_host; /* known by the hook it came through */
 };
 
 /* Both legs. Gives 0 or the drop reason, and the rules that decided. A pod may always talk to itself. */
@@ -242,8 +240,6 @@ static __always_inline int judge(struct packet *p, const struct ends *e, struct 
 		r.value = rule(0, 0, 0, RULE_NOT_ENFORCED);
 		if (ep->flags & ENDPOINT_ENFORCE_INGRESS && !itself)
 			r.value = policy_judge(ep->policy_set, e->src_identity, ASK(INGRESS, e->protocol, e->port));
-		if (e->from_host && r.ref.verdict == RULE_DEFAULT_DENIED)
-			r.ref.verdict = RULE_LOCALHOST;
 		reason = follow(ep, &r.ref);
 		*ingress = r.ref;
 		if (reason)

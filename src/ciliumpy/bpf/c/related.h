@@ -143,7 +143,6 @@ static __always_inline bool its_flow_may_be(struct packet *p, const struct scrat
 		.dst_identity = s->old.dst_identity,
 		.port = inner->kind == KIND_ECHO ? ICMP_ECHO_REQUEST(family) : way ? inner->sport : inner->dport,
 		.protocol = inner->protocol,
-		.from_host = s->old.half[0].source == HOOK_HOST && s->old.src_identity == IDENTITY_HOST,
 	};
 
 	return !judge(p, &ends, &p->egress, &p->ingress);

@@ -34,7 +34,6 @@ static __always_inline int judge_original(struct packet *p, const int family, co
 		.dst_identity = p->src_identity,
 		.port = p->kind == KIND_ECHO ? ICMP_ECHO_REQUEST(family) : p->sport,
 		.protocol = p->protocol,
-		.from_host = stack && old->src_identity == IDENTITY_HOST,
 	};
 
 	return judge(p, &ends, &p->egress, &p->ingress);
@@ -49,7 +48,6 @@ static __always_inline int judge_packet(struct packet *p)
 		.dst_identity = p->dst_identity,
 		.port = p->kind == KIND_PORTS ? p->dport : p->sport,
 		.protocol = p->protocol,
-		.from_host = p->hook == HOOK_HOST && p->src_identity == IDENTITY_HOST,
 	};
 
 	return judge(p, &ends, &p->egress, &p->ingress);
