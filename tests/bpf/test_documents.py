@@ -19,7 +19,7 @@ from ciliumpy.enforcement.encode import Numbers
 from ciliumpy.model.drop_reasons import POLICY_DENIED, POLICY_DENY
 from ciliumpy.state.database import Database
 from ciliumpy.tables.registry import ALL_TABLES
-from tests.bpf.node import ENFORCE_EGRESS, ENFORCE_INGRESS, READY, Node, Result
+from tests.bpf.node import ENFORCE_EGRESS, ENFORCE_INGRESS, HOST, READY, ROUTER, Node, Result
 from tests.bpf.packets import ICMP, SYN, TCP, UDP, echo, tcp, udp
 from tests.soak import scaled
 from tests.unit.policy import brute
@@ -41,9 +41,11 @@ class Kernel:
 
     def fill(self, world: World) -> None:
         self.engine = engine = Engine(world, self._numbers)
-        self.peers = [end for end in (*world.pods, *world.others) if end.texts != ("reserved:host",)]
-        self.address = {end: f"198.51.100.{20 + at}" for at, end in enumerate(self.peers)}
-        for number, words in engine.vectors.items():
+        self.peers = [*world.pods, *world.others]
+        self.address = {end: f"198.51.100.{20 + at}" for at, end in enumerate(self.peers) if not is_host(end)}
+        host = {engine.identity[end] for end in self.peers if is_host(end)}
+        for known, words in engine.vectors.items():
+            number = HOST if known in host else known
             self.node.maps[self.node.width.vectors].update(number.to_bytes(4, "little"), words)
         for end, address in self.address.items():
             self.node.ipcache(address, engine.identity[end])
@@ -63,13 +65,19 @@ class Kernel:
 
     def ask(self, pod: brute.End, peer: brute.End, protocol: int, port: int, *, ingress: bool) -> str:
         self._tuple = 20_000 + (self._tuple + 1) % 40_000
-        place, far = self.places[pod], self.address[peer]
+        place, far = self.places[pod], self.address.get(peer, ROUTER[4])
         ends = (far, place.ip[4]) if ingress else (place.ip[4], far)
         if protocol == TCP:
             payload = tcp(*ends, self._tuple, port, SYN)
         else:
             payload = udp(*ends, self._tuple, port) if protocol == UDP else echo(*ends, self._tuple)
-        return said(self.node.netdev(payload) if ingress else self.node.pod(place, payload))
+        if not ingress:
+            return said(self.node.pod(place, payload))
+        return said(self.node.host(payload) if is_host(peer) else self.node.netdev(payload))
+
+
+def is_host(end: brute.End) -> bool:
+    return end.texts == ("reserved:host",)
 
 
 def said(result: Result) -> str:
@@ -93,6 +101,7 @@ def test_the_kernel_says_what_the_documents_say(node: Node):
         refused += len(kernel.engine.refused)
         for _ in range(ASKED if kernel.places else 0):
             pod, peer, ingress = dice.choice(list(kernel.places)), dice.choice(kernel.peers), dice.random() < 0.5
+            ingress |= is_host(peer)  # what pods send to it is judged by its own policy, too
             protocol, port = dice.choice(PORTS)
             wanted = brute.verdict(
                 world.documents, pod, peer, ingress=ingress, protocol=protocol, port=port, mode=world.mode
