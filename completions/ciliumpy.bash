@@ -736,9 +736,7 @@ _ciliumpy_value() {
             "monitor:--related-to" |\
             "bpf ct list:--endpoint" |\
             "bpf ct flush:--endpoint" |\
-            "bpf endpoint get:0" |\
-            "bpf policy list:0" |\
-            "bpf policy get:0")
+            "bpf endpoint get:0")
             echo "@endpoints" ;;
         "monitor:--output" |\
             "monitor:-o" |\
@@ -768,7 +766,9 @@ _ciliumpy_value() {
         "lab run:--restart")
             echo "Always OnFailure Never" ;;
         "endpoint get:0" |\
-            "endpoint config:0")
+            "endpoint config:0" |\
+            "bpf policy list:0" |\
+            "bpf policy get:0")
             echo "@endpoints-or-pods" ;;
         "policy get:0" |\
             "policy delete:0" |\

@@ -54,7 +54,7 @@ class Bench(NamedTuple):
     pool: Pool
 
     def node(self, width: Width = NARROW) -> Node:
-        sizes = {**SIZES, "cp_counter_v2": 65536, "cp_iphost_v1": 2 * ADDRESSES}
+        sizes = {**SIZES, "cp_counter_v3": 65536, "cp_iphost_v1": 2 * ADDRESSES}
         return Node(self.pool, build.OBJECTS / f"{width.object}.o", self.devices, sizes=sizes, cfg_counters=65536)
 
     def send(self, device: str, frame: bytes, *, first: int, flows: int, offset: int, seed: int = 0) -> None:

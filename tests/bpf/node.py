@@ -151,7 +151,7 @@ class Node:
             "cfg_node_ip4": address(OWN_NODE[4]),
             "cfg_node_ip6": address(OWN_NODE[6]),
         }
-        small = {name: 1024 for names in CONNTRACK.values() for name in names} | {"cp_counter_v2": 1024}
+        small = {name: 1024 for names in CONNTRACK.values() for name in names} | {"cp_counter_v3": 1024}
         self._options: dict[str, Any] = {
             "rodata": {**fixed, "cfg_counters": 1024, **rodata},
             "max_entries": {**small, **(sizes or {})},
@@ -361,9 +361,9 @@ class Node:
 
     def counted(self, stat: int) -> tuple[int, int]:
         """Packets and bytes of a rule: what has been added up, and what stands in counters of living flows."""
-        summed = self.maps["cp_rulestat_v1"].lookup(u32(stat))
+        summed = self.maps["cp_rulestat_v2"].lookup(u32(stat))
         packets_, bytes_ = (int(summed[name].sum()) for name in ("packets", "bytes"))
-        _, live = self.maps["cp_counter_v2"].items()
+        _, live = self.maps["cp_counter_v3"].items()
         for leg in (INGRESS, EGRESS):
             ours = live["stat"][..., leg] == stat
             packets_ += int(live["packets"][ours][..., 0].sum())

@@ -77,7 +77,7 @@ def test_what_has_no_row_counts_too(node: Node, version: int) -> None:
 
 def test_a_counter_that_is_taken_over_loses_nothing(make_node: Callable[..., Node], version: int) -> None:
     """One counter for all flows: each packet takes it from the flow before."""
-    node = make_node(sizes={"cp_counter_v2": 1}, cfg_counters=1)
+    node = make_node(sizes={"cp_counter_v3": 1}, cfg_counters=1)
     one, two, _ = node.pods
     node.policy(one, EGRESS, default=node.port_class(Level(everybody=True, stat=OUT)))
     node.policy(two, INGRESS, default=node.port_class(Level(everybody=True, stat=IN)))
@@ -153,7 +153,7 @@ def test_a_rule_that_is_not_counted_disturbs_nobody(node: Node) -> None:
     node.policy(two, INGRESS, {(TCP, 80): node.port_class(Level(everybody=True, stat=60000))}, denied_stat=65535)
     assert node.pod(one, tcp(one.ip[4], two.ip[4], 4000, 80, SYN)).passed
     assert node.pod(one, tcp(one.ip[4], two.ip[4], 4000, 81, SYN)).reason == 133
-    _, summed = node.maps["cp_rulestat_v1"].items()
+    _, summed = node.maps["cp_rulestat_v2"].items()
     assert not summed["packets"].any()
 
 
@@ -172,8 +172,38 @@ def test_counts_of_several_cpus_add_up_and_stay_with_their_rule(node: Node, vers
         os.sched_setaffinity(0, cpus)
 
 
+def test_counts_go_on_beyond_32_bits(node: Node, version: int) -> None:
+    """Of the flow, of its rules while it lives, and when its counter goes to another."""
+    two = node.pods[1]
+    node.policy(two, INGRESS, default=node.port_class(Level(everybody=True, stat=IN)))
+    size = talk(node, version, 1)
+    row, most = node.row(version), (1 << 32) - 1
+    counters = node.maps["cp_counter_v3"]
+    key = int(row["counter"]).to_bytes(4, "little")
+    cells = counters.lookup(key)
+    cells["packets"][cells["flow"] == row["flow"]] = most
+    counters.update(key, cells.tobytes())
+
+    talk(node, version, 2)
+
+    assert _live(node, int(row["flow"])) == (most + 2, most + 2)
+    assert node.counted(IN) == (most + 2, 3 * size)
+    node.policy(two, INGRESS, default=node.port_class(Level(everybody=True, stat=OTHER)))
+    talk(node, version, 1)
+    assert (node.counted(IN)[0], node.counted(OTHER)[0]) == (most + 2, 1)
+    assert _live(node, int(node.row(version)["flow"])) == (most + 3, most + 3)
+
+
+def test_flows_that_there_are_counters_for_share_none(node: Node, version: int) -> None:
+    """However often their rows are written: an answered flow's is written twice."""
+    for sport in range(4000, 4016):
+        talk(node, version, 1, sport=sport)
+    _, rows = node.rows(version)
+    assert sorted(rows["counter"].tolist()) == list(range(int(min(rows["counter"])), int(min(rows["counter"])) + 16))
+
+
 def _live(node: Node, flow: int) -> tuple[int, int]:
     """Packets of a flow, each direction, as its events have them."""
-    _, live = node.maps["cp_counter_v2"].items()
+    _, live = node.maps["cp_counter_v3"].items()
     ours = live["packets"][live["flow"] == flow].sum(axis=0)
     return int(ours[0]), int(ours[1])

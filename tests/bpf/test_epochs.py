@@ -37,7 +37,7 @@ CHANGES = 500  # ten seconds of 50 a second
 def slow_runs(node: Node, *results: Result) -> int:
     """Of packets that all passed: each slow run writes a row, each write takes a number."""
     assert all(result.passed for result in results)
-    return int(node.maps["cp_flowseq_v1"].lookup(bytes(4)))
+    return int(node.maps["cp_flowseq_v2"].lookup(bytes(4)))
 
 
 def network(version: int, number: int) -> str:

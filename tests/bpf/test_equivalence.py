@@ -137,7 +137,7 @@ def test_replaying_is_deciding(make_node: Callable[..., Node], seed: int) -> Non
         passed += ours.passed
 
     assert passed > STEPS // 10
-    replayed = int(deciding.node.maps["cp_flowseq_v1"].lookup(bytes(4))) - int(
-        replaying.node.maps["cp_flowseq_v1"].lookup(bytes(4))
+    replayed = int(deciding.node.maps["cp_flowseq_v2"].lookup(bytes(4))) - int(
+        replaying.node.maps["cp_flowseq_v2"].lookup(bytes(4))
     )
     assert replayed > 5  # the one has written rows where the other only replayed

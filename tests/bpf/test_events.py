@@ -233,6 +233,6 @@ def test_a_shared_counter_counts_for_its_last_owner(make_node: Callable[..., Nod
     for packet in (first, first, first, second, second):
         assert node.pod(one, packet).passed
 
-    (counter,) = [cpu for cpu in node.maps["cp_counter_v2"].lookup(u32(0)) if cpu["flow"]]
+    (counter,) = [cpu for cpu in node.maps["cp_counter_v3"].lookup(u32(0)) if cpu["flow"]]
     assert list(counter["packets"]) == [2, 0]
     assert counter["flow"] == max(row["flow"] for row in node.rows(version)[1])

@@ -199,7 +199,7 @@ def test_flows_that_leave_the_node_replay_as_well(make_node: Callable[..., Node]
 
     def writes(*results: Result) -> int:
         assert all(result.passed for result in results)
-        return int(node.maps["cp_flowseq_v1"].lookup(bytes(4)))
+        return int(node.maps["cp_flowseq_v2"].lookup(bytes(4)))
 
     for peer, answer in ((FAR, node.overlay), (WORLD, node.netdev), (ROUTER, node.host)):
         asked = udp(one.ip[version], peer[version], 4000, 53)
@@ -256,7 +256,7 @@ def test_5_the_original_directions_epoch_stays_its_own(node: Node, version: int)
 def test_7_only_a_bare_syn_is_judged_again(node: Node, talk: Talk, version: int) -> None:
     def writes(result: Result) -> int:
         assert result.passed
-        return int(node.maps["cp_flowseq_v1"].lookup(bytes(4)))
+        return int(node.maps["cp_flowseq_v2"].lookup(bytes(4)))
 
     assert writes(talk.ask(SYN)) == 1
     assert writes(talk.ask(SYN)) == 2

@@ -207,6 +207,8 @@ def status(node: str) -> dict[str, Any]:
             "classes": 4,
             "bits": 2,
             "bitsTotal": 1024,
+            "auditMode": False,
+            "audited": 1 if node == "n2" else 0,
         },
         "identities": 8,
         "identityUse": {"cluster": 3, "clusterTotal": 65280, "local": 0},

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import io
-import ipaddress
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,44 +22,13 @@ from ciliumpy.bpf.programs import load_object
 from ciliumpy.cli.__main__ import main
 from ciliumpy.cli.bpf.ct_rows import read_clock
 from tests.golden.agents import Lab, lab
+from tests.golden.kernel_maps import Maps, addr, row
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not (build.OBJECTS / "datapath.o").exists(), reason="the objects are not built"),
 ]
-SMALL = dict.fromkeys(CONNTRACK_MAPS, 64) | {"cp_counter_v2": 64, "cp_ipcidr_v1": 64, "cp_iphost_v1": 64}
-
-
-def addr(text: str) -> bytes:
-    ip = ipaddress.ip_address(text)
-    return bytes(10) + b"\xff\xff" + ip.packed if ip.version == 4 else ip.packed
-
-
-def row(dtype: np.dtype, fields: dict | int) -> np.ndarray:
-    """One row, by fields if it is a struct; an address or MAC is given as bytes."""
-    if isinstance(fields, int):
-        return np.array([fields], dtype)
-    made = np.zeros(1, dtype)
-    for name, value in fields.items():
-        if isinstance(value, bytes):
-            offset = dtype.fields[name][1]
-            made.view("u1").reshape(-1)[offset : offset + len(value)] = np.frombuffer(value, "u1")
-        else:
-            made[name] = value
-    return made
-
-
-class Maps:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def put(self, name: str, key: dict | int, value: dict | int) -> None:
-        with Map.open_pinned(self.folder / name) as opened:
-            opened.update_batch(row(opened.key_dtype, key), row(opened.value_dtype, value))
-
-    def dtype(self, name: str, field: str) -> np.dtype:
-        with Map.open_pinned(self.folder / name) as opened:
-            return opened.value_dtype[field].base
+SMALL = dict.fromkeys(CONNTRACK_MAPS, 64) | {"cp_counter_v3": 64, "cp_ipcidr_v1": 64, "cp_iphost_v1": 64}
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +65,8 @@ def fill(maps: Maps) -> None:
     maps.put("cp_ipcidr_v1", {"prefixlen": 96 + 8, "addr": addr("10.0.0.0")}, {"identity": 2})
     maps.put("cp_set_v2", 5, {})
     maps.put("cp_set_v2", 7, {"default_class": [0, 0], "has_exact": [1, 0], "denied_stat": [8, 0]})
-    maps.put("cp_rulebase_v1", 6, {"packets": 4, "bytes": 400})
-    with Map.open_pinned(maps.folder / "cp_rulestat_v1") as stats:
+    maps.put("cp_rulebase_v2", 6, {"packets": 4, "bytes": 400})
+    with Map.open_pinned(maps.folder / "cp_rulestat_v2") as stats:
         summed = np.zeros((2, stats.cpus), stats.value_dtype)
         summed["packets"][:, 0], summed["bytes"][:, -1] = (10, 2), (1000, 120)
         stats.update_batch(np.array([6, 8], "u4"), summed)
@@ -129,7 +98,7 @@ def fill(maps: Maps) -> None:
     flow |= {"expires": now + 500, "reported": [now, now]}
     maps.put("cp_ct4_v1", tcp, flow)
     maps.put("cp_ct4_v1", tcp | {"protocol": 17}, flow | {"expires": (now - 5) & 0xFFFFFFFF})
-    with Map.open_pinned(maps.folder / "cp_counter_v2") as counters:
+    with Map.open_pinned(maps.folder / "cp_counter_v3") as counters:
         packets = np.zeros((1, counters.cpus), counters.value_dtype)
         packets["flow"] = 77
         packets["stat"] = (6, 0)
@@ -170,28 +139,111 @@ def test_ipcache_list(say) -> None:
 
 
 def test_policy_list(say) -> None:
-    assert say("policy", "list").splitlines() == [
-        "ENDPOINT   POLICY   DIRECTION   LABELS (source:key[=value])            PORT/PROTO",
-        "3          Allow    Egress      ANY (not enforced)                     ANY",
-        "3          Allow    Ingress     ANY (not enforced)                     ANY",
-        "4          Allow    Egress      ANY (not enforced)                     ANY",
-        "4          Deny     Ingress     selector 9                             8080/TCP",
-        "4          Allow    Ingress     k8s:io.kubernetes.pod.namespace=shop   8080/TCP",
-        "                                  & k8s:tier=frontend",
-        "4          Allow    Ingress     ANY                                    8080/TCP",
-        "4          Deny     Ingress     ANY (default)                          ANY",
-    ]
+    assert (
+        say("policy", "list")
+        == """\
+ENDPOINT   POLICY   DIRECTION   LABELS (source:key[=value])            PORT/PROTO   PACKETS   BYTES   FROM
+3          Allow    Egress      ANY (not enforced)                     ANY                -       -   -
+3          Allow    Ingress     ANY (not enforced)                     ANY                -       -   -
+4          Allow    Egress      ANY (not enforced)                     ANY                -       -   -
+4          Deny     Ingress     selector 9                             8080/TCP           0       0   cnp shop/api
+4          Allow    Ingress     k8s:io.kubernetes.pod.namespace=shop   8080/TCP           9     900   -
+                                  & k8s:tier=frontend
+4          Allow    Ingress     ANY                                    8080/TCP           -       -   -
+4          Deny     Ingress     ANY (default deny)                     ANY                2     120   -
+"""
+    )
     items = json.loads(say("policy", "list", "4", "-o", "json"))["items"]
     assert {tuple(item["endpoints"]) for item in items} == {(4,)}
-    wanted = {"node", "set", "direction", "endpoints", "verdict", "peers", "port", "proxyPort", "class", "level"}
-    assert {frozenset(item) for item in items} == {frozenset(wanted | {"packets", "bytes", "stat", "rules"})}
-    told = {(item["peers"][0], item["packets"], item["bytes"]) for item in items if item["direction"] == "ingress"}
-    assert told == {
-        ("selector 9", 0, 0),
-        ("k8s:io.kubernetes.pod.namespace=shop,k8s:tier=frontend", 9, 900),
-        ("ANY", None, None),
-        ("ANY (default)", 2, 120),
+    keys = {"node", "set", "direction", "endpoints", "verdict", "decidedBy", "peers", "port", "proxyPort"}
+    assert {frozenset(item) for item in items} == {
+        frozenset(keys | {"class", "level", "packets", "bytes", "stat", "rules"})
     }
+    told = [(item["peers"][0], item["decidedBy"], item["packets"], item["bytes"], item["rules"]) for item in items]
+    assert told == [
+        ("ANY (not enforced)", "not-enforced", None, None, []),
+        ("selector 9", "rule", 0, 0, ["CiliumNetworkPolicy/shop/api#spec.ingress[0]"]),
+        ("k8s:io.kubernetes.pod.namespace=shop,k8s:tier=frontend", "rule", 9, 900, []),
+        ("ANY", "rule", None, None, []),
+        ("ANY (default deny)", "default", 2, 120, []),
+    ]
+    assert say("policy", "list", "4", "-o", "name").splitlines() == [
+        "bpfpolicy/7/egress/not-enforced",
+        "bpfpolicy/7/ingress/8080/TCP/0",
+        "bpfpolicy/7/ingress/8080/TCP/1",
+        "bpfpolicy/7/ingress/8080/TCP/2",
+        "bpfpolicy/7/ingress/default",
+    ]
+
+
+def test_policy_list_wide_has_the_rule_and_where_it_stands(say) -> None:
+    head, *rows = say("policy", "list", "4", "-o", "wide").splitlines()
+    assert re.split("   +", head) == [
+        "ENDPOINT",
+        "POLICY",
+        "DIRECTION",
+        "LABELS (source:key[=value])",
+        "PORT/PROTO",
+        "PROXY PORT",
+        "PACKETS",
+        "BYTES",
+        "FROM",
+        "SET",
+        "CLASS",
+        "LEVEL",
+    ]
+    assert rows[1].split()[-7:] == ["NONE", "0", "0", "CiliumNetworkPolicy/shop/api#spec.ingress[0]", "7", "1", "0"]
+
+
+def test_a_class_that_decides_of_everybody_leaves_nothing_to_the_default(filled: Lab, say) -> None:
+    folder = Path(json.loads((filled.folder("n1") / "agent.json").read_text())["bpffs"]) / "maps"
+    maps = Maps(folder)
+    deny, proxied = (np.zeros(16, maps.dtype("cp_class_v2", "level")) for _ in range(2))
+    deny["verdict"][0], deny["flags"][0] = 1, 1
+    proxied["verdict"][0], proxied["flags"][0], proxied["proxy_port"][0] = 3, 1, 15000
+    try:
+        maps.put("cp_set_v2", 12, {"default_class": [2, 0], "has_exact": [1, 0], "denied_stat": [8, 0]})
+        maps.put("cp_port_v1", {"set": 12, "direction": 0, "protocol": 6, "port": 80}, 3)
+        maps.put("cp_class_v2", 2, {"level": deny})
+        maps.put("cp_class_v2", 3, {"level": proxied})
+        assert (
+            say("policy", "list", "set:12")
+            == """\
+ENDPOINT   POLICY     DIRECTION   LABELS (source:key[=value])   PORT/PROTO   PROXY PORT   PACKETS   BYTES   FROM
+-          Deny       Egress      ANY (default deny)            ANY          NONE               -       -   -
+-          Redirect   Ingress     ANY                           80/TCP       15000              -       -   -
+-          Deny       Ingress     ANY                           ANY          NONE               -       -   -
+"""
+        )
+    finally:
+        with Map.open_pinned(folder / "cp_set_v2") as sets:
+            sets.delete((12).to_bytes(4, "little"))
+        with Map.open_pinned(folder / "cp_class_v2") as classes:
+            for number in (2, 3):
+                classes.delete(number.to_bytes(4, "little"))
+        with Map.open_pinned(folder / "cp_port_v1") as ports:
+            key = row(ports.key_dtype, {"set": 12, "direction": 0, "protocol": 6, "port": 80})
+            ports.delete(key.tobytes())
+
+
+@pytest.mark.usefixtures("say")
+def test_policy_list_of_a_set_or_a_pod(filled: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*arguments: str) -> list[int]:
+        assert main(["bpf", "policy", "list", *arguments, "-o", "json"]) == 0
+        return sorted({number for item in json.loads(capsys.readouterr().out)["items"] for number in item["endpoints"]})
+
+    assert said("set:7", "--node", "n1") == said("n1:set:7") == [4]
+    assert said("set:5", "--node", "n1") == [3]
+    assert said("shop/api-1") == said("n1:shop/api-1") == said("shop/api-1", "--node", "n1") == [4]
+    for wrong, code, error in (
+        ("set:99", 1, "the datapath has no policy set 99"),
+        ("n2:set:7", 2, "'n2:set:7' is not on node 'n1'"),
+        ("set:", 2, "'set:' is no endpoint"),
+        ("shop/nobody", 1, "there is no endpoint 'shop/nobody'"),
+        ("host", 1, "there is no endpoint 'host'"),
+    ):
+        assert main(["bpf", "policy", "list", wrong, "--node", "n1"]) == code
+        assert capsys.readouterr().err.startswith(f"Error: {error}"), wrong
 
 
 def test_policy_list_of_an_endpoint_as_others_name_it(filled: Lab, say, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,8 +289,8 @@ def test_map_list_and_dump(say) -> None:
     items = json.loads(say("map", "dump", "cp_endpoint_v1", "-o", "json"))["items"]
     assert len(items) == 4096
     assert items[3]["value"]["identity"] == 21001
-    counter = say("map", "dump", "cp_counter_v2").splitlines()
-    assert "cpu0: flow=77 packets=[3 2]" in counter[1]
+    counter = say("map", "dump", "cp_counter_v3").splitlines()
+    assert "cpu0: packets=[3 2] flow=77 stat=[6 0] bytes=[300 200]" in counter[1]
 
 
 def test_dump_of_flows(say) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STATS, BASES, COUNTERS = "cp_rulestat_v1", "cp_rulebase_v1", "cp_counter_v2"
+STATS, BASES, COUNTERS = "cp_rulestat_v2", "cp_rulebase_v2", "cp_counter_v3"
 TRIES = 8
 
 

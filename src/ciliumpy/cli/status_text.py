@@ -96,6 +96,7 @@ def one(agent: Item, *, verbose: bool) -> str:
                 f"{policy['sets']} sets, {policy['classes']} port classes, {selectors} selectors in the datapath",
             ],
         ),
+        ("Policy Audit Mode", audit(agent)),
         ("Identities", identities(agent)),
         ("Hubble", hubble(agent["hubble"])),
         ("Controller Status", f"{jobs(agent)} healthy"),
@@ -116,6 +117,12 @@ def refused(policy: Item) -> str:
         return ""
     name = first[0]["object"].partition("/")[2] + (", …" if count > 1 else "")
     return f"{count} refused ({name}), "
+
+
+def audit(agent: Item) -> str:
+    """Return whether endpoints that say nothing themselves are in audit mode, and how many are."""
+    policy, total = agent["policy"], agent["endpoints"]["total"]
+    return f"{'Enabled' if policy['auditMode'] else 'Disabled'}   ({policy['audited']}/{total} endpoints)"
 
 
 def identities(agent: Item) -> str:

@@ -24,7 +24,7 @@ from ciliumpy.endpoints.plug import Plug
 from ciliumpy.endpoints.publish import PublishTarget
 from ciliumpy.endpoints.records import Records
 from ciliumpy.enforcement.controller import Controller as Enforcement
-from ciliumpy.enforcement.memory import FileMemory
+from ciliumpy.enforcement.memory import CountFile, FileMemory
 from ciliumpy.identity import memory as numbers
 from ciliumpy.identity.collect import Collector
 from ciliumpy.identity.controller import Controller as Identity
@@ -85,6 +85,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
         last_set=last_set,
         last_class=last_class,
         counts=RuleCounts(datapath.maps),
+        count_memory=CountFile(config.run / "counts.json"),
     )
     remote = NodeIdentities(
         db,

@@ -13,7 +13,7 @@ from ciliumpy.endpoints.state import READY, shown_state
 from ciliumpy.identity.allocate import MOST
 from ciliumpy.model.identity import LAST_ALLOCATED
 from ciliumpy.store.kinds import POLICY_KINDS
-from ciliumpy.tables.datapath import NODE_ADDRESSES
+from ciliumpy.tables.datapath import KERNEL_ENDPOINTS, NODE_ADDRESSES
 from ciliumpy.tables.endpoints import ENDPOINTS
 from ciliumpy.tables.enforcement import POLICY_SETS
 from ciliumpy.tables.identities import IDENTITIES
@@ -109,6 +109,8 @@ class Status:
                 "bitsMost": counts.bits_most,
                 "pending": counts.pending,
                 "realised": counts.realised,
+                "auditMode": config.policy.audit_mode,
+                "audited": sum(row.audit for row in parts.db.table(KERNEL_ENDPOINTS).all()),
                 "refused": _refused(problems),
             },
             "identities": len(parts.db.table(IDENTITIES)),

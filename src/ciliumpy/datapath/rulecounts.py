@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RuleCounts:
-    """`cp_rulestat_v1` and `cp_rulebase_v1`. Nothing is ever set back: the kernel adds to it meanwhile."""
+    """`cp_rulestat_v2` and `cp_rulebase_v2`. Nothing is ever set back: the kernel adds to it meanwhile."""
 
     def __init__(self, maps: KernelMaps) -> None:
         self._maps = maps

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from ciliumpy.enforcement.bits import FORMER, Bits
-from ciliumpy.enforcement.counting import Counting
 from ciliumpy.enforcement.encode import Classes, DoesNotFitError, Numbers, TooNarrowError, encode
 from ciliumpy.enforcement.feeds import Feeds
 from ciliumpy.enforcement.local import Local, Variant
-from ciliumpy.enforcement.memory import Memory, NoMemory
+from ciliumpy.enforcement.memory import CountMemory, Memory, NoMemory
+from ciliumpy.enforcement.places import Places
 from ciliumpy.enforcement.pod_ports import numbers_of
 from ciliumpy.enforcement.prefixes import Prefixes
 from ciliumpy.enforcement.room import WAITS, Room
@@ -99,6 +99,7 @@ class Controller:
         size: int = VECTOR_BITS,
         most: int = 0,
         counts: KernelCounts | None = None,
+        count_memory: CountMemory | None = None,
     ) -> None:
         self._db = db
         self._kernel = kernel
@@ -111,8 +112,7 @@ class Controller:
         self._bits = Bits(size, remembered, most)
         self._vectors = Vectors(size, remembered)
         self._numbers = Numbers(last_set, last_class)
-        self._counts = counts
-        self._counting = Counting(counts.size, counts.used()) if counts else Counting()
+        self._counting = Places(counts, count_memory)
         self._repository = Repository(options)
         self._local = Local()
         self._prefixes = Prefixes()
@@ -149,6 +149,7 @@ class Controller:
             else:
                 job.ok(f"{len(self._compiled)} sets, {len(self._bits)} of {self._bits.size} selector bits")
             waiting = bool(self._retired or self._cleared or self._unreported or self._dirty or self._feeds.waiting)
+            waiting = waiting or self._counting.unsaved
             # A status wakes nobody: look again a little later.
             slow_s = RELABELLING_S if self._feeds.relabelling else SWEEP_S if waiting else None
             timeout_s = TURN_S if self._turning else slow_s
@@ -173,20 +174,15 @@ class Controller:
         self._dirty |= changed.subjects
         self._unreported = (self._unreported | changed.policies) & self._feeds.known.keys()
         await self._write_vectors(changed.vectors)
-        await self._renew_counts()
+        await self._counting.renew()
         await self._compile()
+        await self._counting.remember(self._db.clock.monotonic_ns())
         self._compiling = False
         await self._settle()
         if not (self._pending or self._dirty or self._refused or self._feeds.held):
             self._realised = self._repository.revision
         self._retire()
         await self._free_bits()
-
-    async def _renew_counts(self) -> None:
-        """See that there are places to count in."""
-        if self._counts is not None and (stale := self._counting.wanting()):
-            await asyncio.to_thread(self._counts.begin_anew, stale)
-            self._counting.renewed(stale)
 
     def subjects_of(self, kind: str, namespace: str, name: str) -> set[int]:
         """Return the local identities that a policy selects, as far as it was taken over."""

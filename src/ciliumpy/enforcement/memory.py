@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which bit each selector has, on disk: the sets of the agent before this one stay in force until ours are written.
+"""What the numbers in the kernel's sets mean, on disk: the maps outlive the agent, so their meaning must.
 
-The kernel's maps outlive the agent, and so must the meaning of a bit. The file lies in the run directory, because both
-are gone after a reboot.
+Which bit each selector has: the sets of the agent before this one stay in force until ours are written. And which place
+counts for which rule. The files lie in the run directory, because all of it is gone after a reboot.
 """
 
 from __future__ import annotations
@@ -56,10 +56,53 @@ class FileMemory:
         return bits
 
     def save(self, bits: Mapping[Selector, int]) -> None:
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(msgspec.json.encode([(bit, selector) for selector, bit in bits.items()]))
-        temporary.chmod(0o600)
-        temporary.replace(self._path)
+        _replace(self._path, msgspec.json.encode([(bit, selector) for selector, bit in bits.items()]))
+
+
+class CountMemory(Protocol):
+    """Where it is kept over a restart whose the places are where the kernel counts."""
+
+    def load(self) -> dict[int, str]:
+        """Place -> rule; empty if nothing is known."""
+        ...
+
+    def save(self, rules: Mapping[int, str]) -> None:
+        """Keep them instead of what was. OSError: what was is kept."""
+        ...
+
+
+class CountFile:
+    """A JSON object of place -> rule, replaced whole by a rename."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> dict[int, str]:
+        """What was kept; nothing, with a warning, if the file is damaged."""
+        try:
+            rules = msgspec.json.decode(self._path.read_bytes(), type=dict[int, str])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as error:
+            _log.warning("%s: cannot be read, rules are counted from nothing: %s", self._path, error)
+            return {}
+        if len(set(rules.values())) != len(rules):
+            _log.warning("%s: names a rule twice, rules are counted from nothing", self._path)
+            return {}
+        return rules
+
+    def save(self, rules: Mapping[int, str]) -> None:
+        _replace(self._path, msgspec.json.encode(rules))
+
+
+class NoCountMemory:
+    """Of an agent whose kernel maps do not outlive it."""
+
+    def load(self) -> dict[int, str]:
+        return {}
+
+    def save(self, rules: Mapping[int, str]) -> None:
+        pass
 
 
 class NoMemory:
@@ -70,3 +113,10 @@ class NoMemory:
 
     def save(self, bits: Mapping[Selector, int]) -> None:
         pass
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(data)
+    temporary.chmod(0o600)
+    temporary.replace(path)

@@ -211,7 +211,7 @@ NAMES = [
     ("config explain hubble.ri", ["hubble.ringBytes"]),
     ("policy get ", ["shop/api"]),
     ("identity get w", ["world"]),
-    ("bpf policy list --node n1 ", ["3", "4"]),
+    ("bpf policy list --node n1 ", ["3", "4", "shop/api-1", "shop/frontend-1"]),
     ("bpf metrics get POL", ["POLICY_DENIED", "POLICY_DENY"]),
     ("lab stop ", ["n1", "n2"]),
     ("observe --from-pod g", ["guest/visitor-1"]),
@@ -227,7 +227,8 @@ def test_bash_knows_names(line: str, offered: list[str], running: Lab) -> None:
 
 @needs_program
 def test_bash_cuts_what_it_has_before_a_colon(running: Lab) -> None:
-    assert bash("ciliumpy bpf policy list ", str(PROGRAM), running.run_dir) == ["n1:3", "n1:4", "n2:3", "n2:4"]
+    offered = bash("ciliumpy bpf policy list n", str(PROGRAM), running.run_dir)
+    assert offered == ["n1:3", "n1:4", "n2:3", "n2:4"]
     assert bash("ciliumpy bpf policy list n1:", str(PROGRAM), running.run_dir) == ["3", "4"]
 
 

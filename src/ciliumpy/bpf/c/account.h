@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Packets and bytes of flows and of policy's rules. A packet that is replayed is counted once, in its flow's counter, which
- * knows the flow's rules; what stands there is added to the rules' own counts when another flow takes the counter over.
- * A rule's sum is what cp_rulestat_v1 has and what stands in counters: exact, and a replayed packet pays nothing for it.
+ * knows where the flow's rules count, as its row does; what stands there is added to the rules' own counts when another flow takes the counter over.
+ * A rule's sum is what cp_rulestat_v2 has and what stands in counters: exact, and a replayed packet pays nothing for it.
  * All are this CPU's own, where nobody else writes meanwhile.
  */
 #pragma once
@@ -31,12 +31,23 @@ static __always_inline __u16 stat_of(__u64 reference)
 
 static __always_inline void add_to_rule(__u32 stat, __u64 packets, __u64 bytes)
 {
-	struct rule_stat *sum = stat ? bpf_map_lookup_elem(&cp_rulestat_v1, &stat) : NULL;
+	struct rule_stat *sum = stat ? bpf_map_lookup_elem(&cp_rulestat_v2, &stat) : NULL;
 
 	if (sum) {
 		sum->packets += packets;
 		sum->bytes += bytes;
 	}
+}
+
+/* What decides of the packet decides of its row. */
+static __always_inline void keep_rules(struct ct_row *row, const struct packet *p)
+{
+	union rule egress = { .ref = p->egress }, ingress = { .ref = p->ingress };
+
+	row->egress = p->egress;
+	row->ingress = p->ingress;
+	row->stat[EGRESS] = stat_of(egress.value);
+	row->stat[INGRESS] = stat_of(ingress.value);
 }
 
 /* A packet of which no flow keeps count: denied, or without a row. */
@@ -54,30 +65,29 @@ __attribute__((noinline)) int count_rules(const struct packet *p)
 }
 
 /* A counter that another flow used becomes this one's. */
-__attribute__((noinline)) int take_counter(__u32 index, __u32 flow, __u64 egress, __u64 ingress)
+__attribute__((noinline)) int take_counter(__u32 index, __u32 flow, __u32 stats)
 {
-	struct flow_counter *counter = bpf_map_lookup_elem(&cp_counter_v2, &index);
+	struct flow_counter *counter = bpf_map_lookup_elem(&cp_counter_v3, &index);
 
 	if (!counter)
 		return 0;
 	for (__u32 leg = 0; leg < 2; leg++)
 		add_to_rule(counter->stat[leg], counter->packets[0], counter->bytes[0]);
 	__builtin_memset(counter, 0, sizeof(*counter));
-	counter->stat[EGRESS] = stat_of(egress);
-	counter->stat[INGRESS] = stat_of(ingress);
+	*(__u32 *)counter->stat = stats;
 	counter->flow = flow;
 	return 0;
 }
 
-/* A flow's counts on this CPU. */
-static __always_inline void count_flow(__u32 index, __u32 flow, __u32 way, __u64 bytes, __u64 egress, __u64 ingress)
+/* A flow's counts on this CPU. `stats`: ct_row.stat as it stands, both. */
+static __always_inline void count_flow(__u32 index, __u32 flow, __u32 way, __u64 bytes, __u32 stats)
 {
-	struct flow_counter *counter = bpf_map_lookup_elem(&cp_counter_v2, &index);
+	struct flow_counter *counter = bpf_map_lookup_elem(&cp_counter_v3, &index);
 
 	if (!counter)
 		return;
 	if (counter->flow != flow)
-		take_counter(index, flow, egress, ingress);
+		take_counter(index, flow, stats);
 	counter->packets[way & 1]++;
 	counter->bytes[way & 1] += bytes;
 }
@@ -89,7 +99,7 @@ struct flow_sum {
 
 static long add_cpu(__u32 cpu, struct flow_sum *sum)
 {
-	struct flow_counter *counter = bpf_map_lookup_percpu_elem(&cp_counter_v2, &sum->index, cpu);
+	struct flow_counter *counter = bpf_map_lookup_percpu_elem(&cp_counter_v3, &sum->index, cpu);
 
 	if (!counter)
 		return 1; /* no more CPUs */
@@ -117,28 +127,20 @@ static __always_inline void sum_flow(struct flow_sum *sum, __u32 index, __u32 fl
  */
 static __always_inline bool counts_elsewhere(const struct ct_row *row, const struct ct_row *old)
 {
-	__u64 egress = *(const __u64 *)&row->egress, ingress = *(const __u64 *)&row->ingress;
-	struct flow_counter *counter;
-
-	if (egress == *(const __u64 *)&old->egress && ingress == *(const __u64 *)&old->ingress)
-		return false;
-	counter = bpf_map_lookup_elem(&cp_counter_v2, &old->counter);
-	if (counter && counter->flow == old->flow)
-		return counter->stat[EGRESS] != stat_of(egress) || counter->stat[INGRESS] != stat_of(ingress);
-	return true;
+	return row->stat[EGRESS] != old->stat[EGRESS] || row->stat[INGRESS] != old->stat[INGRESS];
 }
 
 /* Puts a flow's sums, so far, into its new counter; of the new rules' packets they are none. */
 __attribute__((noinline)) int carry_over(__u32 index, __u32 flow, __u32 old_index, __u32 old_flow)
 {
-	struct flow_counter *counter = bpf_map_lookup_elem(&cp_counter_v2, &index);
+	struct flow_counter *counter = bpf_map_lookup_elem(&cp_counter_v3, &index);
 	struct flow_sum sum;
 
 	if (!counter || counter->flow != flow)
 		return 0;
 	sum_flow(&sum, old_index, old_flow);
 	for (__u32 i = 0; i < 2; i++) {
-		add_to_rule(counter->stat[i], -(__u64)sum.total.packets[0], -sum.total.bytes[0]);
+		add_to_rule(counter->stat[i], -sum.total.packets[0], -sum.total.bytes[0]);
 		counter->packets[i] += sum.total.packets[i];
 		counter->bytes[i] += sum.total.bytes[i];
 	}

@@ -31,7 +31,7 @@ const volatile __u32 cfg_report_interval = 5;	/* 5 s between a direction's aggre
 
 const volatile __u32 cfg_event_rate = 0; /* drop events per second and CPU; 0: no limit */
 const volatile __u32 cfg_event_burst = 64;
-const volatile __u32 cfg_counters = 65536; /* max_entries of cp_counter_v2 */
+const volatile __u32 cfg_counters = 65536; /* max_entries of cp_counter_v3 */
 
 /* User space reads the record's layout from the type information, which knows only what something names. */
 const struct event *const volatile event_layout = 0;

@@ -100,11 +100,16 @@ static __always_inline bool ct_orphaned(const struct ct_row *row)
 	return half->target == TARGET_LOCAL && !same_generation(half->target_slot, half->to_pod.generation);
 }
 
-static __always_inline __u64 ct_nonce(void)
+static __always_inline __u64 next_number(__u32 of)
 {
-	__u64 *last = bpf_map_lookup_elem(&cp_flowseq_v1, &zero);
+	__u64 *last = bpf_map_lookup_elem(&cp_flowseq_v2, &of);
 
 	return last ? __sync_fetch_and_add(last, 1) + 1 : 0;
+}
+
+static __always_inline __u64 ct_nonce(void)
+{
+	return next_number(NUMBER_OF_WRITES);
 }
 
 static __always_inline void ct_seal(const struct packet *p, struct ct_row *row, const int family)
@@ -114,8 +119,8 @@ static __always_inline void ct_seal(const struct packet *p, struct ct_row *row, 
 	row->tag = ct_hash(&p->key, family) ^ nonce;
 	row->nonce = nonce;
 	if (!row->flow) {
-		row->flow = nonce;
-		row->counter = nonce % cfg_counters;
+		row->flow = next_number(NUMBER_OF_FLOWS);
+		row->counter = row->flow % cfg_counters;
 	}
 }
 

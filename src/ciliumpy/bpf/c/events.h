@@ -115,7 +115,7 @@ __attribute__((noinline)) int event_send(const struct packet *p, __u32 type, __u
 
 		sum_flow(&sum, p->counter, p->flow);
 		for (__u32 way = 0; way < 2; way++) {
-			e->packets[way] = sum.total.packets[way];
+			e->packets[way] = sum.total.packets[way] > 0xffffffff ? 0xffffffff : sum.total.packets[way];
 			e->bytes[way] = sum.total.bytes[way];
 		}
 	}

@@ -153,7 +153,7 @@ struct level {
 	__u8 verdict; /* enum level_verdict; 0 ends the list */
 	__u8 flags;
 	__u16 proxy_port;
-	__u16 stat; /* where what it decides is counted: index into cp_rulestat_v1; 0: nowhere */
+	__u16 stat; /* where what it decides is counted: index into cp_rulestat_v2; 0: nowhere */
 	__u16 pad;
 	__u64 mask[VECTOR_WORDS];
 };
@@ -303,7 +303,7 @@ struct ct_row {
 	__u16 proxy_port;
 	__u8 origin; /* key order of the original direction: 0 as the key stands, 1 swapped */
 	__u8 protocol;
-	__u32 counter; /* index into cp_counter_v2 */
+	__u32 counter; /* index into cp_counter_v3 */
 	__u32 flow;    /* whose counter it is: struct flow_counter.flow */
 	__u32 created; /* jiffies64 >> 8, as all times here */
 	/* written through the pointer; a byte or word per direction, original first */
@@ -311,36 +311,44 @@ struct ct_row {
 	__u32 reported[2]; /* time of the last event */
 	__u8 seen[2];	   /* TCP flags seen: FIN 1, SYN 2, RST 4, ACK 16 (not of a RST) */
 	__u8 pad[2];
+	__u16 stat[2]; /* by direction, where its rules count: struct level.stat; egress and ingress say which rules */
 	__u64 nonce; /* new for every write; tag ^ nonce must be the hash of the key it was found under */
 };
 _Static_assert(sizeof(struct ct_row) <= 192, "three cache lines");
 
 /*
- * cp_counter_v2: PERCPU_ARRAY. A slot belongs to the last flow that wrote it; others' sums start from nothing. What the flow
+ * cp_counter_v3: PERCPU_ARRAY. A slot belongs to the last flow that wrote it; others' sums start from nothing. What the flow
  * before it had in its original direction is added to its rules' counts then, and counts for them until then.
  */
 struct flow_counter {
-	__u32 flow;
-	__u32 packets[2]; /* original direction, reply */
+	__u64 packets[2]; /* original direction, reply */
+	__u32 flow;	  /* amid the counts: whichever way, one cache line is more often enough */
 	__u16 stat[2];	  /* by direction, of the flow's rules: struct level.stat */
 	__u64 bytes[2];	  /* from the IP header on */
 };
 
 /*
- * cp_rulestat_v1: PERCPU_ARRAY, struct level.stat -> packets that the rule decided, but for those of flows that stand in
- * cp_counter_v2; without them it may be below zero. Never set back: who has it next begins with what cp_rulebase_v1 says.
+ * cp_rulestat_v2: PERCPU_ARRAY, struct level.stat -> packets that the rule decided, but for those of flows that stand in
+ * cp_counter_v3; without them it may be below zero. Never set back: who has it next begins with what cp_rulebase_v2 says.
  */
 struct rule_stat {
 	__u64 packets;
 	__u64 bytes;
 };
-/* cp_rulebase_v1: ARRAY of struct rule_stat, struct level.stat -> its sum when the rule got it. Written by the agent alone. */
+/* cp_rulebase_v2: ARRAY of struct rule_stat, struct level.stat -> its sum when the rule got it. Written by the agent alone. */
 
 /* cp_pathmtu_v1: ARRAY(1) of u32: the least MTU that a way for pods' packets is known to have; 0: none has less than theirs. */
 
 /* cp_began_v1: SK_STORAGE of u32, a pod's socket -> 1: it began its connection. Goes with the socket. */
 
-/* cp_flowseq_v1: ARRAY(1) of u64: the last nonce handed out; it numbers flows and row writes. */
+/*
+ * cp_flowseq_v2: ARRAY(2) of u64, enum flow_sequence -> the last nonce of a row's write, and the last flow's number. Two, so that flows have
+ * counters one after the other, however often their rows are written.
+ */
+enum flow_sequence {
+	NUMBER_OF_WRITES = 0,
+	NUMBER_OF_FLOWS = 1,
+};
 
 /* ---- fragments --------------------------------------------------------------------------------------------------- */
 
@@ -441,7 +449,7 @@ struct event {
 			__s8 ext_error;
 		};
 	};
-	__u32 packets[2];
+	__u32 packets[2]; /* at most: the flow's counter goes on beyond it */
 };
 _Static_assert(sizeof(struct event) == 120, "an event and the ring's header are 128 bytes");
 

@@ -48,10 +48,10 @@ MAP(cp_ctu6_v1, BPF_MAP_TYPE_LRU_HASH, struct ct6_key, struct ct_row, 8192, 0);
 MAP(cp_frag4_v1, BPF_MAP_TYPE_LRU_HASH, struct frag4_key, struct fragment, 8192, 0);
 MAP(cp_frag6_v1, BPF_MAP_TYPE_LRU_HASH, struct frag6_key, struct fragment, 8192, 0);
 MAP(cp_pathmtu_v1, BPF_MAP_TYPE_ARRAY, __u32, __u32, 1, 0);
-MAP(cp_counter_v2, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_counter, 65536, 0);
-MAP(cp_rulestat_v1, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct rule_stat, 32768, 0);
-MAP(cp_rulebase_v1, BPF_MAP_TYPE_ARRAY, __u32, struct rule_stat, 32768, 0);
-MAP(cp_flowseq_v1, BPF_MAP_TYPE_ARRAY, __u32, __u64, 1, 0);
+MAP(cp_counter_v3, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct flow_counter, 65536, 0);
+MAP(cp_rulestat_v2, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct rule_stat, 32768, 0);
+MAP(cp_rulebase_v2, BPF_MAP_TYPE_ARRAY, __u32, struct rule_stat, 32768, 0);
+MAP(cp_flowseq_v2, BPF_MAP_TYPE_ARRAY, __u32, __u64, 2, 0);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -80,9 +80,9 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 	struct packet *p = &s->packet;
 	struct ct_half *half = &s->half;
 	struct ct_row *row = ct_lookup(p, family);
-	__u32 now = ct_now(), way, expires, event, counter, flow;
+	__u32 now = ct_now(), way, expires, event, counter, flow, stats;
 	__u8 seen;
-	__u64 nonce, egress, ingress;
+	__u64 nonce;
 
 	if (!row)
 		return NOT_REPLAYED;
@@ -96,8 +96,7 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 	seen = row->seen[0] | row->seen[1];
 	counter = row->counter;
 	flow = row->flow;
-	egress = *(const __u64 *)&row->egress;
-	ingress = *(const __u64 *)&row->ingress;
+	stats = *(const __u32 *)row->stat;
 	barrier();
 	if ((READ_ONCE(row->tag) ^ nonce) != ct_hash(&p->key, family))
 		return NOT_REPLAYED;
@@ -114,7 +113,7 @@ static __always_inline int repeat(struct __sk_buff *skb, struct scratch *s, cons
 	event = ct_touch(row, p, way, now);
 	if (!p->answered && ct_answers(p, row->seen, way))
 		family == IPV4 ? promote4(skb) : promote6(skb);
-	count_flow(counter, flow, way, p->length, egress, ingress);
+	count_flow(counter, flow, way, p->length, stats);
 	if (event)
 		report(p, row, half, way, event);
 	return deliver(skb, p, half, family);

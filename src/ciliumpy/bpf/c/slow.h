@@ -130,7 +130,7 @@ static __always_inline bool makes_a_row(const struct packet *p, const int family
 
 static __always_inline void count_packet(const struct packet *p, const struct ct_row *row, __u32 way)
 {
-	count_flow(row->counter, row->flow, way, p->length, *(const __u64 *)&row->egress, *(const __u64 *)&row->ingress);
+	count_flow(row->counter, row->flow, way, p->length, *(const __u32 *)row->stat);
 }
 
 /* A new flow, allowed: a row of its own. `flags`: how it is to be written. Gives 0 or a drop reason. */
@@ -149,8 +149,7 @@ static __always_inline int open_flow(struct packet *p, const int family, struct 
 	__builtin_memset(row, 0, sizeof(*row));
 	row->half[0] = s->half;
 	mirror(&row->half[1], &s->half);
-	row->egress = p->egress;
-	row->ingress = p->ingress;
+	keep_rules(row, p);
 	row->src_identity = p->src_identity;
 	row->dst_identity = p->dst_identity;
 	row->origin = p->direction;
@@ -181,8 +180,7 @@ static __always_inline void renew_flow(struct __sk_buff *skb, struct packet *p, 
 	} else {
 		row->half[0] = s->half;
 		mirror(&row->half[1], &s->half);
-		row->egress = p->egress;
-		row->ingress = p->ingress;
+		keep_rules(row, p);
 		elsewhere = counts_elsewhere(row, &s->old);
 		if (elsewhere)
 			row->flow = 0; /* it gets another number, and counter */

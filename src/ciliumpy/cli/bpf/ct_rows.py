@@ -62,7 +62,7 @@ def read(target: Target) -> list[dict[str, Any]]:
 
     clock = read_clock()
     found: dict[bytes, dict[str, Any]] = {}
-    with Map.open_pinned(maps_of(target) / "cp_counter_v2") as counters:
+    with Map.open_pinned(maps_of(target) / "cp_counter_v3") as counters:
         for path in pinned(target):
             with Map.open_pinned(path) as rows:
                 keys, values = rows.items()

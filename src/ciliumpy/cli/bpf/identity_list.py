@@ -47,7 +47,7 @@ def read(target: Target) -> list[dict[str, Any]]:
     """Return the vectors of all identities."""
     from ciliumpy.bpf.maps import Map
     from ciliumpy.bpf.names import width_in_use
-    from ciliumpy.cli.bpf.policy_list import selectors
+    from ciliumpy.cli.bpf.policy_rows import selectors
 
     names, folder = selectors(target), maps_of(target)
     with Map.open_pinned(folder / width_in_use(folder).vectors) as opened:

@@ -10,7 +10,7 @@ import typer
 from ciliumpy.cli.bpf import policy_list
 from ciliumpy.cli.options import Lab, Node, Output
 
-Which = Annotated[str, typer.Argument(metavar="[NODE:]ID", help="The endpoint: 4, n1:4.")]
+Which = Annotated[str, typer.Argument(metavar="ENDPOINT|SET", help="The endpoint, 4, n1:4, shop/api, host; or set:12.")]
 
 
 def run(which: Which, lab: Lab = None, node: Node = None, output: Output = "text") -> None:
