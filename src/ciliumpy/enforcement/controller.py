@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from ciliumpy.enforcement.bits import FORMER, Bits
+from ciliumpy.enforcement.called import Called
 from ciliumpy.enforcement.encode import Classes, DoesNotFitError, Numbers, TooNarrowError, encode
 from ciliumpy.enforcement.feeds import Feeds
 from ciliumpy.enforcement.local import Local, Variant
@@ -127,6 +128,7 @@ class Controller:
         self._blamed: dict[Variant, set[PolicyKey]] = {}  # policies without which it would be
         self._pending: dict[Variant, int] = {}  # set that is not yet in force
         self._turning = False  # such a set is complete, and endpoints have yet to turn to it
+        self._called = Called(db)
         self._leaving: set[int] = set()  # identities with a set in force that no endpoint shall have any more
         self._unreported: set[PolicyKey] = set()  # policies whose status is not settled
         db.table(POLICIES).reconciled = True
@@ -152,7 +154,7 @@ class Controller:
             waiting = waiting or self._counting.unsaved
             # A status wakes nobody: look again a little later.
             slow_s = RELABELLING_S if self._feeds.relabelling else SWEEP_S if waiting else None
-            timeout_s = TURN_S if self._turning else slow_s
+            timeout_s = TURN_S if self._turning or self._called else slow_s
             await wait_any(*self._feeds.observers, self._room.feed, self._installed, timeout_s=timeout_s)
 
     def begin(self) -> None:
@@ -178,7 +180,9 @@ class Controller:
         await self._compile()
         await self._counting.remember(self._db.clock.monotonic_ns())
         self._compiling = False
+        self._called.move(changed.called, [n for v, n in self._pending.items() if v.identity in changed.callers])
         await self._settle()
+        self._called.settle(set(self._pending.values()))
         if not (self._pending or self._dirty or self._refused or self._feeds.held):
             self._realised = self._repository.revision
         self._retire()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ciliumpy.enforcement.pod_ports import PodPorts
+from ciliumpy.enforcement.pod_ports import PodName, PodPorts
 from ciliumpy.enforcement.relabelling import Relabelling
 from ciliumpy.model.cidr import canonical, key_of
 from ciliumpy.policy.prefixes import named_by, prefix_of
@@ -38,6 +38,8 @@ class Changed(NamedTuple):
     subjects: set[int]  # local identities to compile
     vectors: set[int]  # identities whose vector is to be written
     policies: set[PolicyKey]  # whose status is open again
+    callers: set[int]  # of the subjects, those whose rules want other numbers for named ports
+    called: dict[PodName, int]  # pods that may have changed, and the identities of those with named ports; 0: none
 
 
 class Feeds:
@@ -144,7 +146,7 @@ class Feeds:
 
     async def follow(self) -> Changed:
         """Take everything that has changed."""
-        changed = Changed(set(), set(), set())
+        changed = Changed(set(), set(), set(), set(), {})
         named = await self._follow_pods(changed)
         await self._follow_identities(changed, named)
         await self._follow_policies(changed)
@@ -157,15 +159,19 @@ class Feeds:
         """See which endpoints are here, and which named ports each identity has; the identities of other ports."""
         ports, now_s = self._pod_ports, self._db.clock.monotonic_ns() / 1e9
         named = ports.expire(now_s)
+        touched: set[PodName] = set()
         for pod in self._pods.take():
+            touched.add((pod.row.namespace, pod.row.name))
             named |= ports.set_pod((pod.row.namespace, pod.row.name), () if pod.deleted else pod.row.ports, now_s)
             await self._breathe()
         for remote in self._remote.take():
+            touched.add((remote.row.namespace, remote.row.name))
             identity = 0 if remote.deleted else remote.row.identity
             named |= ports.set_identity((remote.row.namespace, remote.row.name), identity, now_s)
             await self._breathe()
         for change in self._endpoints.take():
             endpoint = change.row
+            touched.add((endpoint.namespace, endpoint.pod))
             if change.deleted:
                 changed.subjects.update(self._local.remove_endpoint(endpoint.id))
                 continue
@@ -177,8 +183,10 @@ class Feeds:
                     changed.subjects.update(self._set_subject(row.id, row.labels))
             await self._breathe()
         for identity in named:
-            changed.subjects.update(self._repository.set_ports(identity, ports.of(identity)))
+            changed.callers.update(self._repository.set_ports(identity, ports.of(identity)))
             await self._breathe()
+        changed.subjects.update(changed.callers)
+        changed.called.update((pod, ports.holder(pod)) for pod in touched)
         return named
 
     async def _follow_identities(self, changed: Changed, named: set[int]) -> None:

@@ -45,6 +45,10 @@ class PodPorts:
         """The named ports of all its pods together."""
         return tuple(sorted({port for ports in self._known.get(identity, ()) for port in ports}))
 
+    def holder(self, pod: PodName) -> int:
+        """The identity of a pod that has named ports; 0: it has no identity, or no such port."""
+        return self._identity.get(pod, 0) if pod in self._ports else 0
+
     def set_pod(self, pod: PodName, ports: Iterable[NamedPort], now_s: float) -> set[int]:
         """A pod has these ports; none when it is gone."""
         return self._set(pod, numbers_of(ports), self._identity.get(pod, 0), now_s)

@@ -207,6 +207,10 @@ class Claims:
             self._by_prefix[claim.entry.prefix][source] = claim
         return {claim.entry.prefix for claim in (*old, *new)}
 
+    def of(self, source: Hashable) -> tuple[Claim, ...]:
+        """Return what `source` claims."""
+        return self._by_source.get(source, ())
+
     def winner(self, prefix: str) -> IPCacheEntry | None:
         """Return the row of a prefix: the most trusted claim, the first source in order among equals."""
         claims = self._by_prefix.get(prefix)

@@ -7,14 +7,15 @@ Rows of addresses are written as they come; those of prefixes in an order, by pr
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ciliumpy.nodes import derive
 from ciliumpy.nodes.derive import Claims, Families
 from ciliumpy.nodes.prefixes import PrefixRows
 from ciliumpy.state.observer import wait_any
 from ciliumpy.tables.datapath import NODE_ADDRESSES
-from ciliumpy.tables.endpoints import ENDPOINTS
+from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
+from ciliumpy.tables.enforcement import CALLED_PODS, CALLED_WAIT_S
 from ciliumpy.tables.identities import NODE_IDENTITIES
 from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, PODS, EndpointObject, Node
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ciliumpy.state.database import Database
 
 PodKey = tuple[str, str]
+Source = tuple[str, Any]
 SLICE = 250  # rows derived before others have their turn: some 5 ms
 
 
@@ -43,6 +45,8 @@ class IPCacheController:
         self._addresses = db.table(NODE_ADDRESSES).observe("ipcache")
         self._pods = db.table(PODS).observe("ipcache")
         self._node_identities = db.table(NODE_IDENTITIES).observe("ipcache")
+        self._called = db.table(CALLED_PODS).observe("ipcache")
+        self._early: dict[Source, tuple[int, int]] = {}  # identity that it shall not have yet, since when
         self._unmanaged: set[PodKey] = set()
         self.prefixes = PrefixRows(db, own, families, self._place)
         self._write(self._follow_own_node())
@@ -54,7 +58,14 @@ class IPCacheController:
             await self.step()
             self.caught_up.set()
             await wait_any(
-                self._nodes, self._node_identities, self._objects, self._endpoints, self._addresses, self._pods
+                self._nodes,
+                self._node_identities,
+                self._objects,
+                self._endpoints,
+                self._addresses,
+                self._pods,
+                self._called,
+                timeout_s=CALLED_WAIT_S / 10 if self._early else None,
             )
 
     async def step(self) -> None:
@@ -62,14 +73,20 @@ class IPCacheController:
         # A pod's own row comes at once: somebody waits for it.
         changed: set[str] = set()
         pods: set[PodKey] = set()
+        self._called.take()
+        early = list(self._early)
         for endpoint in self._endpoints.take():
             pods.add((endpoint.row.namespace, endpoint.row.pod))
-            claims = () if endpoint.deleted else tuple(derive.endpoint_claims(endpoint.row))
-            changed |= self._claims.replace(("own", endpoint.row.id), claims)
+            changed |= self._follow_own(None if endpoint.deleted else endpoint.row, endpoint.row.id)
+        for kind, number in early:
+            if kind == "own" and (kind, number) in self._early:
+                changed |= self._follow_own(self._db.table(ENDPOINTS).get(number), number)
         if self._addresses.take():
             changed |= self._follow_own_node()
         self._write(changed)
-        objects: dict[tuple[str, str], EndpointObject | None] = {}
+        objects: dict[PodKey, EndpointObject | None] = {
+            key: self._db.table(ENDPOINT_OBJECTS).get(key) for kind, key in early if kind == "endpoint"
+        }
         for node in self._nodes.take():
             pods |= self._unmanaged | {(p.namespace, p.name) for p in self._db.table(PODS).by("node", node.row.name)}
             self._write(self._follow_node(node.row, deleted=node.deleted))
@@ -83,6 +100,33 @@ class IPCacheController:
             objects[change.row.namespace, change.row.name] = None if change.deleted else change.row
         await self._follow_objects(list(objects.items()))
         await self._follow_pods([*pods, *objects, *((pod.row.namespace, pod.row.name) for pod in self._pods.take())])
+
+    def _follow_own(self, row: Endpoint | None, number: int) -> set[str]:
+        source = ("own", number)
+        claims = tuple(derive.endpoint_claims(row)) if row else ()
+        if row and self._is_early(source, (row.namespace, row.pod), claims, named=bool(row.named_ports)):
+            return set()
+        return self._claims.replace(source, claims)
+
+    def _is_early(self, source: Source, key: PodKey, claims: Sequence[derive.Claim], *, named: bool) -> bool:
+        """Whether the pod is called by its ports as the one that it was: at the new one policies would not find them.
+
+        Only of a pod that goes on under its addresses.
+        """
+        held, called = self._claims.of(source), self._db.table(CALLED_PODS).get(key)
+        identity = claims[0].entry.identity if claims else 0
+        if (
+            not named
+            or [claim.entry.prefix for claim in held] != [claim.entry.prefix for claim in claims]
+            or all(claim.entry.identity == identity for claim in held)
+            or (called is not None and called.identity == identity)
+        ):
+            self._early.pop(source, None)
+            return False
+        now = self._db.clock.monotonic_ns()
+        before, since = self._early.get(source, (0, now))
+        self._early[source] = (identity, since if before == identity else now)
+        return now - self._early[source][1] < CALLED_WAIT_S * 1e9
 
     def _follow_own_node(self) -> set[str]:
         addresses = [row.address for row in self._db.table(NODE_ADDRESSES).all()]
@@ -111,6 +155,9 @@ class IPCacheController:
                 claims: tuple[derive.Claim, ...] = ()
                 if row and foreign:
                     claims = tuple(derive.endpoint_object_claims(row, nodes.get(row.node), self._families.underlay))
+                pod = self._db.table(PODS).get(key)
+                if self._is_early(("endpoint", key), key, claims, named=bool(pod and pod.ports)):
+                    continue
                 changed |= self._claims.replace(("endpoint", key), claims)
             self._write(changed)
             await asyncio.sleep(0)

@@ -76,9 +76,23 @@ class PolicySet(msgspec.Struct, frozen=True):
     denied_stat: tuple[int, int] = (0, 0)  # ingress, egress: where default denials are counted
 
 
+class CalledPod(msgspec.Struct, frozen=True):
+    """As whom policies reach a pod by the names of its ports.
+
+    Who carries a changed identity of a pod with named ports into the kernel waits for this row, but `CALLED_WAIT_S` at
+    most: a rule for a named port would not hold at the new identity before.
+    """
+
+    namespace: str
+    pod: str
+    identity: int
+
+
+CALLED_WAIT_S = 3.0
 SELECTOR_BITS = TableSpec("selector-bits", SelectorBit, key=lambda r: r.bit)
 WANTED_WIDTH = TableSpec("wanted-width", WantedWidth, key=lambda _: 0)
 VECTORS = TableSpec("vectors", SelectorVector, key=lambda r: r.identity)
+CALLED_PODS = TableSpec("called-pods", CalledPod, key=lambda r: (r.namespace, r.pod))
 POLICY_SETS = TableSpec("policy-sets", PolicySet, key=lambda r: r.id, indexes={"identity": lambda r: (r.identity,)})
 
 

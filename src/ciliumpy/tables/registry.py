@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ciliumpy.tables.datapath import INSTALLED_SETS, INSTALLED_WIDTH, KERNEL_ENDPOINTS, NODE_ADDRESSES, ROUTES
 from ciliumpy.tables.endpoints import ENDPOINTS
-from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH
+from ciliumpy.tables.enforcement import CALLED_PODS, POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH
 from ciliumpy.tables.identities import (
     CIDR_PREFIXES,
     IDENTITIES,
@@ -58,6 +58,7 @@ ALL_TABLES: tuple[TableSpec[Any], ...] = (
     VECTORS,
     POLICY_SETS,
     INSTALLED_SETS,
+    CALLED_PODS,
     KERNEL_ENDPOINTS,
     ROUTES,
     NODE_ADDRESSES,

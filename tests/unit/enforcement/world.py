@@ -31,7 +31,7 @@ from ciliumpy.policy.resolve import port_label
 from ciliumpy.state.database import Database
 from ciliumpy.tables.datapath import INSTALLED_SETS, INSTALLED_WIDTH, KERNEL_ENDPOINTS, InstalledSet, InstalledWidth
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
-from ciliumpy.tables.enforcement import POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH, PolicySet
+from ciliumpy.tables.enforcement import CALLED_PODS, POLICY_SETS, SELECTOR_BITS, VECTORS, WANTED_WIDTH, PolicySet
 from ciliumpy.tables.identities import CIDR_PREFIXES, IDENTITIES, INSTALLED_PREFIXES, Identity, InstalledPrefix
 from ciliumpy.tables.ipcache import IPCACHE, IPCacheEntry
 from ciliumpy.tables.source import (
@@ -156,7 +156,16 @@ class World:
     ) -> None:
         sources = [POLICIES, CIDR_GROUPS, PODS, ENDPOINT_OBJECTS, IDENTITIES, ENDPOINTS]
         sources += [CIDR_PREFIXES, INSTALLED_PREFIXES, IPCACHE, SERVICES, ENDPOINT_SLICES]
-        derived = [SELECTOR_BITS, WANTED_WIDTH, INSTALLED_WIDTH, VECTORS, POLICY_SETS, INSTALLED_SETS, KERNEL_ENDPOINTS]
+        derived = [
+            SELECTOR_BITS,
+            WANTED_WIDTH,
+            INSTALLED_WIDTH,
+            VECTORS,
+            POLICY_SETS,
+            INSTALLED_SETS,
+            CALLED_PODS,
+            KERNEL_ENDPOINTS,
+        ]
         self.clock = LateClock()
         self.db = Database([*sources, *derived], clock=self.clock)
         self.kernel = Kernel(self.db, former)

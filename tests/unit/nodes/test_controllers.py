@@ -20,9 +20,11 @@ from ciliumpy.state.jobs import JobGroup
 from ciliumpy.store.directory.store import DirectoryStore, create_store
 from ciliumpy.tables.datapath import NodeAddress
 from ciliumpy.tables.endpoints import ENDPOINTS, Endpoint
+from ciliumpy.tables.enforcement import CALLED_PODS, CALLED_WAIT_S, CalledPod
 from ciliumpy.tables.ipcache import IPCACHE
 from ciliumpy.tables.registry import ALL_TABLES
-from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, PODS, EndpointObject, Node, Pod
+from ciliumpy.tables.source import ENDPOINT_OBJECTS, NODES, PODS, EndpointObject, NamedPort, Node, Pod
+from tests.unit.state.support import FakeClock
 
 N1 = Node("n1", "c", ("172.30.0.1",), ("10.0.0.1", "fd00::1"), ("10.0.0.0/24", "fd00::/64"))
 N2 = Node("n2", "c", ("172.30.0.2",), ("10.0.1.1",), ("10.0.1.0/24",))
@@ -77,6 +79,51 @@ async def test_ipcache_follows_nodes_and_endpoints(db: Database) -> None:
         txn.delete(ENDPOINT_OBJECTS, ("shop", "db"))
     await controller.step()
     assert held(db) == first
+
+
+@pytest.mark.parametrize("local", [True, False])
+async def test_a_pod_with_named_ports_becomes_another_when_policies_call_it_so(local: bool) -> None:
+    clock = FakeClock()
+    db = Database(ALL_TABLES, clock=clock)
+    controller = IPCacheController(db, "n1", Families(ipv6=False))
+    address = "10.0.0.9" if local else "10.0.1.9"
+
+    def become(identity: int, *ports: NamedPort) -> None:
+        pod = Endpoint(4, 1, "shop", "db", "c", "eth0", "lxc", 9, 2, "", "", ipv4=address, identity=identity)
+        with db.write() as txn:
+            txn.upsert(NODES, N1)
+            txn.upsert(NODES, N2)
+            txn.upsert(PODS, Pod("shop", "db", ports=ports))
+            if local:
+                txn.upsert(ENDPOINTS, msgspec.structs.replace(pod, named_ports=ports))
+            else:
+                txn.upsert(ENDPOINT_OBJECTS, EndpointObject("shop", "db", 3, identity, "n2", "172.30.0.2", (address,)))
+
+    async def known_as() -> int:
+        await controller.step()
+        return held(db)[f"{address}/32"][0]
+
+    http = NamedPort("http", "TCP", 8080)
+    become(300, http)
+    assert await known_as() == 300, "a pod that is new waits for nothing"
+    become(301, http)
+    assert await known_as() == await known_as() == 300
+    with db.write() as txn:
+        txn.upsert(CALLED_PODS, CalledPod("shop", "db", 301))
+    assert await known_as() == 301
+    become(302, http)
+    assert await known_as() == 301
+    clock.advance(CALLED_WAIT_S + 0.1)
+    assert await known_as() == 302, "nobody waits for ever"
+    become(303)
+    assert await known_as() == 303, "without named ports there is nothing to wait for"
+    become(304, http)
+    assert await known_as() == 303
+    with db.write() as txn:
+        txn.delete(ENDPOINTS, 4)
+        txn.delete(ENDPOINT_OBJECTS, ("shop", "db"))
+    await controller.step()
+    assert f"{address}/32" not in held(db)
 
 
 async def test_a_pod_that_nobody_plugged_in_is_unmanaged_until_somebody_does(db: Database) -> None:
