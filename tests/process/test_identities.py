@@ -14,7 +14,7 @@ from tests.soak import scaled
 from .agent_node import WORLD4, WORLD6, AgentNode, Pod
 from .test_agent_nodes import reach
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 
 CHANGES = scaled(4)
 
