@@ -26,7 +26,7 @@ from tests.live.probe import RECEIVED, SENT
 from tests.soak import scaled
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
-ROUNDS, CHANGES = scaled(4), 200
+ROUNDS, CHANGES = scaled(5), 200
 PORTS = [
     {"name": "first", "containerPort": 7001, "protocol": "UDP"},
     {"name": "second", "containerPort": 7002, "protocol": "UDP"},

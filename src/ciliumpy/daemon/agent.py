@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ async def run(loaded: Loaded, ground: asyncio.Future[Ground], stop: asyncio.Even
     unused = Collector(db, store, interval_s=config.identity.gc_interval, timeout_s=config.identity.heartbeat_timeout)
     local = LocalIdentities(
         db,
-        memory=numbers.FileMemory(config.run / "identities.json", SCOPE_LOCAL),
+        memory=numbers.FileMemory(config.run / "identities.json", SCOPE_LOCAL, ipaddress.ip_network),
         highest=kernel.vectors.highest(SCOPE_LOCAL),
         ipv4=ipv4,
         ipv6=ipv6,

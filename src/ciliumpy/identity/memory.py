@@ -14,6 +14,7 @@ import msgspec
 from ciliumpy.model.identity import scope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -42,17 +43,22 @@ class Memory(Protocol):
 class FileMemory:
     """A JSON file, replaced whole by a rename."""
 
-    def __init__(self, path: Path, scope: int) -> None:
+    def __init__(self, path: Path, scope: int, check: Callable[[str], object] | None = None) -> None:
+        """`check` raises ValueError for what is no owner."""
         self._path = path
         self._scope = scope
+        self._check = check
 
     def load(self) -> Kept | None:
         """Return what was kept; None, with a warning, if the file is damaged."""
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=Kept)
+            if self._check is not None:
+                for owner in kept.owners:
+                    self._check(owner)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, ValueError) as error:
             _log.warning("%s: cannot be read, identities of prefixes are given anew: %s", self._path, error)
             return None
         if any(scope(number) != self._scope for number in kept.numbers) or not kept.numbers.keys() >= {

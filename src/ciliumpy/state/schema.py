@@ -85,7 +85,8 @@ def kind(wanted: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(str(each) for each in parts)}" if len(parts) > 1 else f"always {parts[0]}"
     if origin in (tuple, list):
-        return f"list of {kind(parts[0])}s"
+        word = kind(parts[0])
+        return f"list of {word}" if word.startswith("one of ") else f"list of {word}s"
     if origin is dict:
         return f"mapping of {kind(parts[1])}s"
     if origin is Union:

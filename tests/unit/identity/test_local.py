@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_network
 from pathlib import Path
 
 import msgspec
@@ -217,11 +218,12 @@ async def test_what_cannot_be_written_down_is_not_given(tmp_path: Path) -> None:
         b"{",
         msgspec.json.encode(Kept({256: ("k8s:a",)}, FIRST + 9)),
         msgspec.json.encode(Kept({}, FIRST + 9, {"10.0.0.0/8": FIRST})),
+        msgspec.json.encode(Kept({FIRST: ("cidr:foo",)}, FIRST + 9, {"foo": FIRST})),
     ],
 )
 async def test_without_a_memory_it_goes_on_after_what_the_kernel_has(text: bytes, tmp_path: Path, caplog) -> None:
     (tmp_path / "identities.json").write_bytes(text)
-    node = Node(FileMemory(tmp_path / "identities.json", 1), highest=FIRST + 40)
+    node = Node(FileMemory(tmp_path / "identities.json", 1, ip_network), highest=FIRST + 40)
     assert "given anew" in caplog.text
     await node.want("10.0.0.0/8")
     assert node.numbers == {"10.0.0.0/8": FIRST + 41}
