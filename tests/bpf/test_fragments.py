@@ -58,7 +58,7 @@ def test_fragments_come_from_everywhere(make_node: Callable[..., Node], version:
     one = node.pods[0]
     only(node, one, UDP, 53)
     for send, source in ((node.overlay, FAR), (node.netdev, WORLD), (node.host, ROUTER)):
-        for port, passes in ((53, True), (54, source is ROUTER)):
+        for port, passes in ((53, True), (54, False)):
             whole = udp(source[version], one.ip[version], 1, port, BIG)
             assert [send(fragment(whole, 0, 512)).passed, send(fragment(whole, 512)).passed] == [passes] * 2
 
