@@ -55,7 +55,13 @@ FAULTS = (
     ),
     Fault(
         "own-host-over-deny-rules",
-        (Change("policy.h", "if (e->from_host && r.ref.verdict == RULE_DEFAULT_DENIED)", "if (e->from_host)"),),
+        (
+            Change(
+                "policy.h",
+                "if (ep->flags & ENDPOINT_ENFORCE_INGRESS && !itself)",
+                "if (ep->flags & ENDPOINT_ENFORCE_INGRESS && !itself && e->src_identity != IDENTITY_HOST)",
+            ),
+        ),
         ("^host-entity-ingress-deny$", "^echo-ingress-port-range$"),
         r"host-entity-ingress-deny/not-from-own-host/(tcp|udp|ping)-ipv[46]-\d+",
         "succeeded, and should be denied at ingress",
