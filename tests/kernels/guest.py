@@ -26,10 +26,14 @@ MEGABYTES = 1024
 
 
 class Run(NamedTuple):
-    """`code` is the command's; None if the guest did not come so far (then `output` ends with its console)."""
+    """`code` is the command's; None if the guest did not come so far (then `output` ends with its console).
+
+    `began` tells whether the command had said anything.
+    """
 
     code: int | None
     output: str
+    began: bool = True
 
 
 def run(
@@ -40,7 +44,23 @@ def run(
     timeout_s: float,
     running: list[subprocess.Popen[str]] | None = None,
 ) -> Run:
-    """Boot, run, power off. The command is not looked up: give its path. The machine is added to `running`."""
+    """Boot, run, power off. The command is not looked up: give its path. The machine is added to `running`.
+
+    Emulated processors now and then fault while the kernel comes up, before anything of ours has run: one more boot.
+    """
+    found = _boot(kernel, command, folder, timeout_s, running)
+    if found.code is None and "Kernel panic" in found.output and not found.began:
+        return _boot(kernel, command, folder, timeout_s, running)
+    return found
+
+
+def _boot(
+    kernel: Kernel,
+    command: list[str],
+    folder: Path,
+    timeout_s: float,
+    running: list[subprocess.Popen[str]] | None,
+) -> Run:
     if not shutil.which(QEMU):
         raise UnavailableError(f"{QEMU} is not installed: apt-get install qemu-system-x86")
     with tempfile.TemporaryDirectory(prefix="cpt-guest-") as name:
@@ -78,7 +98,7 @@ def run(
         if ended:
             return Run(int(ended), said)
         tail = console.read_text(errors="replace")[-3000:] if console.exists() else ""
-        return Run(None, f"{said}{late}\n{tail}")
+        return Run(None, f"{said}{late}\n{tail}", began=bool(said))
 
 
 def _command_line() -> str:

@@ -112,7 +112,9 @@ class LabCluster:
         late = []
         for each in target.targets(self._place.name):
             rows = AdminClient.of(each).get("/v1/statedb/ipcache")["items"]
-            done = {row["row"]["prefix"].partition("/")[0] for row in rows if row["status"]["state"] == "done"}
+            done = {
+                row["row"]["prefix"].partition("/")[0] for row in rows if row.get("status", {}).get("state") == "done"
+            }
             late += [f"node {each.node} lacks {address}" for address in addresses if address not in done]
         return late
 
@@ -131,7 +133,7 @@ class LabCluster:
             endpoints = client.get("/v1/statedb/kernel-endpoints")["items"]
             rows += [(row, row["row"][family]) for row in endpoints for family in ("ipv4", "ipv6")]
             for row, address in rows:
-                done = row["status"]["state"] == "done"
+                done = row.get("status", {}).get("state") == "done"
                 if address in wanted and not (done and wanted[address] <= known.get(row["row"]["identity"], set())):
                     late.append(f"node {each.node}: {address}")
             if client.get("/v1/status")["policy"].get("pending"):

@@ -79,8 +79,8 @@ class PolicySet(msgspec.Struct, frozen=True):
 class CalledPod(msgspec.Struct, frozen=True):
     """As whom policies reach a pod by the names of its ports.
 
-    Who carries a changed identity of a pod with named ports into the kernel waits for this row, but `CALLED_WAIT_S` at
-    most: a rule for a named port would not hold at the new identity before.
+    Who carries a changed identity of a pod with named ports into the kernel waits for this row, at most
+    `CALLED_WAIT_S`, because a rule for a named port would not hold at the new identity before.
     """
 
     namespace: str
