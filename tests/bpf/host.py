@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.bpf.node import (
     EGRESS,
     ENFORCE_INGRESS,
@@ -25,6 +27,13 @@ BITS = {HOST: 1, WORLD4: 2, WORLD6: 3, REMOTE_NODE: 4, FAR_IDENTITY: 5, 1000: 6,
 ESP = 50
 TAKEN = {4: "192.168.9.255", 6: "fd00:9::"}  # by the stack; ipcache never has them
 POD_DEVICE = 7  # any but none
+
+
+def host_is_an_endpoint(make_node: Callable[..., Node]) -> Node:
+    """A node whose host is one; no policy selects it yet."""
+    made = make_node("overlay_test", cfg_host_firewall=1)
+    made.plug(made.itself)
+    return made
 
 
 def close(node: Node, direction: int, *peers: int, port: int = 22, protocol: int = TCP) -> None:

@@ -38,17 +38,24 @@ from tests.bpf.packets import ACK, SYN, echo, tcp, udp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-from tests.bpf.host import LINK_LOCAL, NEIGHBOUR, OTHER, POD_DEVICE, TAKEN, WORLDS, close, verdicts
+from tests.bpf.host import (
+    LINK_LOCAL,
+    NEIGHBOUR,
+    OTHER,
+    POD_DEVICE,
+    TAKEN,
+    WORLDS,
+    close,
+    host_is_an_endpoint,
+    verdicts,
+)
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture
 def node(make_node: Callable[..., Node]) -> Node:
-    """Where the host is an endpoint; no policy selects it yet."""
-    made = make_node("overlay_test", cfg_host_firewall=1)
-    made.plug(made.itself)
-    return made
+    return host_is_an_endpoint(make_node)
 
 
 # ---- to the host -----------------------------------------------------------------------------------------------------

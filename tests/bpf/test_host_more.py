@@ -52,6 +52,7 @@ from tests.bpf.host import (
     WORLDS,
     close,
     closed,
+    host_is_an_endpoint,
     verdicts,
 )
 
@@ -60,10 +61,7 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def node(make_node: Callable[..., Node]) -> Node:
-    """Where the host is an endpoint; no policy selects it yet."""
-    made = make_node("overlay_test", cfg_host_firewall=1)
-    made.plug(made.itself)
-    return made
+    return host_is_an_endpoint(make_node)
 
 
 # ---- what is never judged --------------------------------------------------------------------------------------------
